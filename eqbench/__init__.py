@@ -1,0 +1,3 @@
+"""eqbench: a benchmark of losses for long-tailed visual recognition."""
+
+__version__ = "0.1.0"

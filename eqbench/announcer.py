@@ -1,0 +1,73 @@
+"""Tells the watchers of a suite what becomes of its trials."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from ray import tune
+
+from eqbench.run_folder import RunFolder
+from eqbench.run_spec import RunSpec
+from eqbench.trial import unsuccessful_result
+
+
+class Watcher(Protocol):
+    """Hears of every run as it starts, evaluates and ends. Called from the driver's main thread."""
+
+    def started(self, run: RunFolder, spec: RunSpec) -> None: ...
+
+    def reported(self, run: RunFolder, spec: RunSpec, metrics: dict[str, Any]) -> None: ...
+
+    def ended(self, run: RunFolder, spec: RunSpec, result: dict[str, Any]) -> None: ...
+
+
+class Announcer(tune.Callback):
+    """A callback of Ray Tune that passes on what concerns runs.
+
+    Args:
+        specs: the run of each trial, by the path that is its `run` parameter.
+        watchers: who is told.
+    """
+
+    def __init__(self, specs: Mapping[str, RunSpec], watchers: Sequence[Watcher]) -> None:
+        self._specs = specs
+        self._watchers = watchers
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune saves its callbacks; watchers belong to this process and are left out."""
+        return {"_specs": {}, "_watchers": []}
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._tell(trial, lambda watcher, run, spec: watcher.started(run, spec))
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        if "iteration" in result:
+            self._tell(trial, lambda watcher, run, spec: watcher.reported(run, spec, result))
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._end(trial)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._end(trial)
+
+    def _end(self, trial: Any) -> None:
+        run, spec = self._run_of(trial)
+        result = run.read_result()
+        if result is None:
+            result = unsuccessful_result(spec, run, "failed", "its process was lost, again and again")
+            run.write_result(result)
+        for watcher in self._watchers:
+            watcher.ended(run, spec, result)
+
+    def _tell(self, trial: Any, tell: Callable[[Watcher, RunFolder, RunSpec], None]) -> None:
+        run, spec = self._run_of(trial)
+        for watcher in self._watchers:
+            tell(watcher, run, spec)
+
+    def _run_of(self, trial: Any) -> tuple[RunFolder, RunSpec]:
+        path = trial.config["run"]
+        return RunFolder(Path(path)), self._specs[path]

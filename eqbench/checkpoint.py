@@ -1,0 +1,129 @@
+"""Checkpoints that survive a kill or a full disk at any moment, and say when one is damaged.
+
+A checkpoint is a folder `<iteration>/` with `state.pt` and a `manifest.json` of sizes and SHA-256 digests. It is
+written under another name, flushed, and renamed, so a folder that bears an iteration's name is complete unless the disk
+damaged it; the digests tell. The previous checkpoint is removed only after the new one is in place.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+
+CHECKPOINT_VERSION = 1
+
+
+class CheckpointError(Exception):
+    """A checkpoint could not be written or read."""
+
+
+class Checkpoints:
+    """The checkpoints of one run; the newest `keep` are kept."""
+
+    def __init__(self, folder: Path, keep: int = 2) -> None:
+        self.folder = folder
+        self.keep = keep
+
+    def iterations(self) -> list[int]:
+        """Iterations of the checkpoints on disk, oldest first."""
+        return sorted(int(path.name) for path in self.folder.glob("[0-9]*") if path.name.isdigit())
+
+    def path(self, iteration: int) -> Path:
+        return self.folder / f"{iteration:09d}"
+
+    def save(self, iteration: int, state: dict[str, Any]) -> Path:
+        """Write `state`, a tree of tensors and plain Python values, as the checkpoint of `iteration`.
+
+        Raises:
+            CheckpointError: it could not be written (disk full, no permission); earlier checkpoints are untouched.
+        """
+        final = self.path(iteration)
+        temporary = self.folder / f".{final.name}.{os.getpid()}.tmp"
+        try:
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir(parents=True)
+            with (temporary / "state.pt").open("wb") as file:
+                torch.save(state, file)
+                file.flush()
+                os.fsync(file.fileno())
+            self._write_manifest(temporary, iteration)
+            if final.exists():
+                shutil.rmtree(final)
+            temporary.rename(final)
+            _flush_folder(self.folder)
+        except (
+            OSError,
+            RuntimeError,
+        ) as error:  # torch's zip writer turns a failed write into a RuntimeError
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise CheckpointError(f"checkpoint of iteration {iteration} not written to {final}: {error}") from error
+        for old in self.iterations()[: -self.keep]:
+            shutil.rmtree(self.path(old), ignore_errors=True)
+        return final
+
+    def load(self, iteration: int) -> dict[str, Any]:
+        """Read and verify one checkpoint, tensors on the CPU.
+
+        Raises:
+            CheckpointError: it is absent, incomplete or damaged.
+        """
+        path = self.path(iteration)
+        try:
+            manifest = json.loads((path / "manifest.json").read_text())
+            if manifest["version"] != CHECKPOINT_VERSION:
+                raise CheckpointError(
+                    f"{path}: version {manifest['version']!r} is not known here; expected {CHECKPOINT_VERSION}"
+                )
+            for name, expected in manifest["files"].items():
+                if _digest(path / name) != expected["sha256"]:
+                    raise CheckpointError(f"{path / name}: content does not match its SHA-256 in manifest.json")
+            state: dict[str, Any] = torch.load(path / "state.pt", map_location="cpu", weights_only=True)
+        except (OSError, KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(f"{path}: incomplete or damaged ({error})") from error
+        return state
+
+    def load_newest(self) -> tuple[int, dict[str, Any], list[str]]:
+        """The newest checkpoint that is intact.
+
+        Returns:
+            Its iteration (0 and an empty state when there is none), its state, and one message for each newer
+            checkpoint that was damaged and passed over.
+        """
+        damaged: list[str] = []
+        for iteration in reversed(self.iterations()):
+            try:
+                return iteration, self.load(iteration), damaged
+            except CheckpointError as error:
+                damaged.append(str(error))
+        return 0, {}, damaged
+
+    def _write_manifest(self, folder: Path, iteration: int) -> None:
+        state = folder / "state.pt"
+        manifest = {
+            "version": CHECKPOINT_VERSION,
+            "iteration": iteration,
+            "files": {state.name: {"size": state.stat().st_size, "sha256": _digest(state)}},
+        }
+        with (folder / "manifest.json").open("w") as file:
+            json.dump(manifest, file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _flush_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

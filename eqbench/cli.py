@@ -1,0 +1,300 @@
+"""The command line. Every verb is thin; what it needs is imported when it runs."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from eqbench import __version__
+from eqbench.errors import EnvironmentProblem, EqbenchError, InputError, nearest
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from eqbench.run_folder import SuiteFolder
+
+EXIT_FAILED_RUNS = 1
+EXIT_INTERRUPTED = 130
+
+app = typer.Typer(
+    name="eqbench",
+    help="Benchmark of losses for long-tailed visual recognition.\n\n"
+    "Exit codes: 0 all done, 1 some runs failed, 2 wrong input, 3 environment, 130 interrupted.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+SuiteArgument = Annotated[str, typer.Argument(help="Name of a suite, or a YAML file.")]
+StorageOption = Annotated[
+    Path, typer.Option("--storage", envvar="EQBENCH_STORAGE", help="Folder that holds everything that was run.")
+]
+OverrideOption = Annotated[
+    list[str], typer.Option("--override", "-o", metavar="KEY=VALUE", help="Change the suite, e.g. train.epochs=2.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+DEFAULT_STORAGE = Path("runs")
+
+
+def main() -> None:
+    """Entry point: a user's mistake is one message and an exit code, never a traceback."""
+    with _errors_as_messages():
+        app()
+
+
+@contextlib.contextmanager
+def _errors_as_messages() -> Iterator[None]:
+    try:
+        yield
+    except EqbenchError as error:
+        print(f"eqbench: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("eqbench: interrupted", file=sys.stderr)
+        sys.exit(EXIT_INTERRUPTED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        print(f"eqbench {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def doctor(storage: StorageOption = DEFAULT_STORAGE, as_json: JsonOption = False) -> None:
+    """What is installed, which GPUs, what would not run here, and the exact fix."""
+    from eqbench import doctor as checks
+
+    found = checks.diagnose(storage)
+    if as_json:
+        print(checks.as_json(found))
+    else:
+        checks.print_report(found, _console())
+    raise typer.Exit(checks.exit_code(found))
+
+
+@app.command()
+def ls(
+    kind: Annotated[str, typer.Argument(help="tasks, losses, models, datasets or suites.")],
+    as_json: JsonOption = False,
+) -> None:
+    """What exists."""
+    from eqbench.listing import KINDS, listing
+
+    if kind not in KINDS:
+        raise InputError(f"ls: {kind!r} is not a kind; expected one of {', '.join(KINDS)}{nearest(kind, KINDS)}")
+    entries = listing(kind)
+    if as_json:
+        _print_json(entries)
+        return
+    width = max((len(entry["name"]) for entry in entries), default=0)
+    for entry in entries:
+        print(f"{entry['name']:<{width}}  {entry['description']}")
+
+
+@app.command()
+def validate(suite: SuiteArgument, override: OverrideOption = [], as_json: JsonOption = False) -> None:
+    """Check a suite: every key, value, plugin and data set; runs nothing."""
+    from eqbench.suite import load_suite
+
+    checked = load_suite(suite, override)
+    specs = checked.expand()
+    if as_json:
+        _print_json([{"run_id": spec.run_id, "name": spec.name, **spec.model_dump(mode="json")} for spec in specs])
+    else:
+        print(f"{checked.file}: {len(specs)} runs, no problem found")
+
+
+@app.command()
+def run(
+    suite: SuiteArgument,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the runs and start nothing.")] = False,
+    only: Annotated[list[str], typer.Option(metavar="FIELD=LABEL", help="Only these runs, e.g. loss=efl.")] = [],
+    seeds: Annotated[str | None, typer.Option(metavar="0,1,2", help="Instead of the suite's seeds.")] = None,
+    override: OverrideOption = [],
+    storage: StorageOption = DEFAULT_STORAGE,
+    mlflow: Annotated[bool, typer.Option(help="Track in MLflow.")] = True,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show the logs of Ray and of the workers.")] = False,
+) -> None:
+    """Run what a suite asks for and show its leaderboard. Running again continues: what is finished is skipped."""
+    from eqbench import launch as launching
+    from eqbench.suite import load_suite
+
+    loaded = load_suite(suite, override)
+    what = launching.Launch(loaded, loaded.expand(only, _seeds(seeds)), storage, mlflow, verbose)
+    console = _console()
+    if dry_run:
+        launching.dry_run(what, console)
+        return
+    try:
+        summary = launching.launch(what, console)
+    except KeyboardInterrupt:
+        again = " ".join(["eqbench", *sys.argv[1:]])
+        print(f"eqbench: interrupted; nothing is lost, continue with: {again}", file=sys.stderr)
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+    _show_board(what.folder, console)
+    if summary.failed or summary.unfinished:
+        raise typer.Exit(EXIT_FAILED_RUNS)
+
+
+@app.command()
+def status(
+    suite: SuiteArgument,
+    watch: Annotated[bool, typer.Option("--watch", help="Refresh until all runs have ended.")] = False,
+    storage: StorageOption = DEFAULT_STORAGE,
+    as_json: JsonOption = False,
+) -> None:
+    """Where every run of a suite stands."""
+    from eqbench import status as standing
+    from eqbench.leaderboard.find import find_suite_folder
+
+    folder = find_suite_folder(storage, suite)
+    if as_json:
+        _print_json(standing.describe(folder))
+    elif watch:
+        standing.watch(folder, _console())
+    else:
+        _console().print(standing.table(folder, standing.describe(folder)))
+
+
+@app.command()
+def leaderboard(
+    suites: Annotated[list[str], typer.Argument(help="Names or files of suites that were run.")],
+    output_format: Annotated[str, typer.Option("--format", help="table, csv or markdown.")] = "table",
+    out: Annotated[Path | None, typer.Option(help="Write to this file instead of the terminal.")] = None,
+    storage: StorageOption = DEFAULT_STORAGE,
+    as_json: JsonOption = False,
+) -> None:
+    """Losses × tasks: mean ± 95 % interval over seeds, change against the first loss, significance."""
+    from eqbench.leaderboard import load, table
+    from eqbench.leaderboard.find import find_suite_folder
+
+    board = load([find_suite_folder(storage, suite) for suite in suites])
+    if as_json or output_format != "table":
+        _write(table.render(board, "json" if as_json else output_format), out)
+        return
+    console = _console()
+    with console.capture() if out else contextlib.nullcontext() as captured:
+        console.print(*table.tables(board), sep="\n")
+    if captured:
+        _write(captured.get(), out)
+
+
+@app.command()
+def compare(
+    run_a: Annotated[str, typer.Argument(help="A run: id, or suite/task/loss/seed.")],
+    run_b: Annotated[str, typer.Argument(help="Another run.")],
+    storage: StorageOption = DEFAULT_STORAGE,
+    as_json: JsonOption = False,
+) -> None:
+    """Two runs side by side: what differs in their configuration, metrics and classes."""
+    from eqbench.leaderboard import compare as comparing
+    from eqbench.leaderboard.find import find_run
+
+    comparison = comparing.compare(find_run(storage, run_a), find_run(storage, run_b))
+    if as_json:
+        _print_json(comparison.as_dict())
+    else:
+        _console().print(comparing.render(comparison))
+
+
+@app.command()
+def sync(
+    suites: Annotated[list[str], typer.Argument(help="Names of suites; all by default.")] = [],
+    tracking_uri: Annotated[str | None, typer.Option(help="Where to; by default where the suite was tracked.")] = None,
+    storage: StorageOption = DEFAULT_STORAGE,
+) -> None:
+    """Send to MLflow what it missed, and end there the runs whose process is gone."""
+    from eqbench import tracking
+
+    report = tracking.sync(storage, suites or None, tracking_uri)
+    print(f"{report.sent} runs sent, {report.already_level} were level already")
+    for reason in report.behind:
+        print(f"eqbench: {reason}", file=sys.stderr)
+    if report.behind:
+        raise typer.Exit(3)
+
+
+@app.command("check-loss")
+def check_loss(
+    loss: Annotated[str, typer.Argument(metavar="FILE:CLASS", help="e.g. mine.py:MyLoss, or package.module:MyLoss.")],
+) -> None:
+    """Run the contract that every loss of eqbench keeps on one of your own."""
+    from eqbench.loss_contract import check_user_loss
+
+    failures = check_user_loss(loss)
+    for name, failure in failures.items():
+        print(f"{name}: {failure}", file=sys.stderr)
+    print(f"{loss}: {f'{len(failures)} checks failed' if failures else 'keeps the contract'}")
+    if failures:
+        raise typer.Exit(EXIT_FAILED_RUNS)
+
+
+@app.command()
+def ui(
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="A free one by default.")] = None,
+    storage: StorageOption = DEFAULT_STORAGE,
+) -> None:
+    """MLflow's comparison interface on this project's store, on loopback."""
+    from eqbench import tracking
+    from eqbench.ui import serve
+
+    uri = tracking.resolve_uri()
+    tracking.reconcile(uri, storage)
+    serve(uri, _console(), port)
+
+
+def _seeds(text: str | None) -> list[int] | None:
+    if text is None:
+        return None
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise InputError(f"--seeds {text}: expected whole numbers separated by commas, e.g. 0,1,2") from None
+
+
+def _show_board(folder: SuiteFolder, console: Console) -> None:
+    from eqbench.leaderboard import load, table
+
+    console.print(*table.tables(load([folder])), sep="\n")
+    console.print(f"\nresults     {folder.path}", highlight=False, soft_wrap=True)
+    console.print("look further  eqbench ui", highlight=False)
+    console.print(f"              eqbench leaderboard {folder.suite} --format markdown", highlight=False)
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console()
+
+
+def _write(text: str, out: Path | None) -> None:
+    if out is None:
+        sys.stdout.write(text)
+        return
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise EnvironmentProblem(f"--out {out}: cannot be written ({error.strerror})") from error
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=1, ensure_ascii=False))
+
+
+if __name__ == "__main__":
+    main()

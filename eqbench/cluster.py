@@ -1,0 +1,123 @@
+"""Connecting to Ray and knowing what it can run at the same time."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from eqbench.errors import EnvironmentProblem
+from eqbench.run_spec import Resources
+
+LOCAL_OBJECT_STORE_BYTES = 256 * 2**20
+WORKER_ENVIRONMENT = {
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+}
+DRIVER_ENVIRONMENT = {
+    **WORKER_ENVIRONMENT,
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_WARN_THRESHOLD_S": "60",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_worker_maximum_startup_concurrency": "64",
+}
+
+
+@contextlib.contextmanager
+def connected(verbose: bool = False) -> Iterator[None]:
+    """A connection to Ray: the one this process has, the cluster of RAY_ADDRESS, or a local one for the time being.
+
+    Raises:
+        EnvironmentProblem: Ray does not start, the cluster does not answer, or its State API is missing.
+    """
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    for name, value in DRIVER_ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    quiet: dict[str, Any] = {} if verbose else {"log_to_driver": False, "logging_level": "ERROR"}
+    address = os.environ.get("RAY_ADDRESS")
+    try:
+        if address:
+            ray.init(address=address, runtime_env={"env_vars": WORKER_ENVIRONMENT}, **quiet)
+        else:
+            os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+            ray.init(
+                address="local",
+                num_cpus=len(os.sched_getaffinity(0)),
+                object_store_memory=LOCAL_OBJECT_STORE_BYTES,
+                **quiet,
+            )
+    except (ConnectionError, OSError, RuntimeError, ValueError) as error:
+        where = f"the cluster at RAY_ADDRESS={address}" if address else "a local Ray"
+        raise EnvironmentProblem(f"cannot connect to {where}: {error}") from error
+    try:
+        _require_state_api()
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _require_state_api() -> None:
+    """Without it, trials that a scheduler stops keep their resources and the suite hangs."""
+    from ray.util.state import list_actors
+    from ray.util.state.exception import RayStateApiException
+
+    try:
+        list_actors(limit=1)
+    except (RayStateApiException, ConnectionError, RuntimeError) as error:
+        raise EnvironmentProblem(
+            f"Ray's State API does not answer ({error}); install the dashboard: pip install 'ray[default]'"
+        ) from error
+
+
+def node_resources() -> list[dict[str, float]]:
+    """Logical resources of every living node, e.g. `[{"CPU": 8.0, "GPU": 1.0}]`."""
+    import ray
+
+    return [
+        dict(node["Resources"])
+        for node in ray.nodes()  # type: ignore[no-untyped-call]
+        if node["Alive"]
+    ]
+
+
+def concurrency(resources: Resources, nodes: Sequence[Mapping[str, float]]) -> int:
+    """How many runs of this shape the nodes can train at once.
+
+    A worker does not span nodes, and a fraction of a GPU does not span GPUs.
+
+    Raises:
+        EnvironmentProblem: not even one; with the numbers.
+
+    >>> concurrency(Resources(num_workers=2, cpus_per_worker=1), [{"CPU": 4}, {"CPU": 1}])
+    2
+    """
+    slots = sum(_slots(resources, node) for node in nodes)
+    runs = slots // resources.num_workers
+    if runs:
+        return runs
+    per_worker = f"{resources.cpus_per_worker:g} CPU"
+    if resources.gpus_per_worker:
+        per_worker += f" and {resources.gpus_per_worker:g} GPU"
+    has = "; ".join(f"{node.get('CPU', 0):g} CPU, {node.get('GPU', 0):g} GPU" for node in nodes) or "no node"
+    raise EnvironmentProblem(
+        f"resources: {resources.num_workers} worker(s) of {per_worker} each are asked for, "
+        f"the nodes have {has}, which is room for {slots}; lower resources.num_workers, cpus_per_worker or "
+        "gpus_per_worker, or use a larger cluster"
+    )
+
+
+def _slots(resources: Resources, node: Mapping[str, float]) -> int:
+    slots = math.floor(node.get("CPU", 0) / resources.cpus_per_worker + 1e-9)
+    gpus = resources.gpus_per_worker
+    if gpus:
+        available = int(node.get("GPU", 0))
+        by_gpu = available * math.floor(1 / gpus + 1e-9) if gpus <= 1 else math.floor(available / gpus + 1e-9)
+        slots = min(slots, by_gpu)
+    return slots

@@ -1,0 +1,133 @@
+"""`eqbench run`: from a suite to its finished runs, with progress on the console and MLflow kept level."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from eqbench import cluster, engine
+from eqbench.errors import EqbenchError
+from eqbench.progress import progress_for
+from eqbench.run_folder import RunFolder, SuiteFolder
+from eqbench.run_spec import RunSpec
+from eqbench.suite import Suite
+from eqbench.tracking import Follower, NullTracker, Tracker, resolve_uri
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What is run, and where to."""
+
+    suite: Suite
+    specs: list[RunSpec]
+    storage: Path
+    mlflow: bool = True
+    verbose: bool = False
+
+    @property
+    def plan(self) -> list[RunSpec]:
+        """Every run of the suite, so that the leaderboard shows what a filter left out as missing.
+
+        Data of tasks that were left out need not be there; then the plan is what is run.
+        """
+        seeds = list(dict.fromkeys(spec.seed for spec in self.specs))
+        try:
+            return self.suite.expand(seeds=seeds)
+        except EqbenchError:
+            return self.specs
+
+    @property
+    def folder(self) -> SuiteFolder:
+        return SuiteFolder(self.storage, self.suite.name)
+
+
+class _Tracking:
+    """Tells the follower which runs are in progress."""
+
+    def __init__(self, follower: Follower) -> None:
+        self._follower = follower
+
+    def started(self, run: RunFolder, spec: RunSpec) -> None:
+        self._follower.follow(run)
+
+    def reported(self, run: RunFolder, spec: RunSpec, metrics: dict[str, Any]) -> None: ...
+
+    def ended(self, run: RunFolder, spec: RunSpec, result: dict[str, Any]) -> None:
+        self._follower.ended(run)
+
+
+def launch(what: Launch, console: Console) -> engine.Summary:
+    """Run what is not finished yet and return what became of all of it.
+
+    Raises:
+        EnvironmentProblem: the storage cannot be written, another process works on the suite, Ray cannot be
+            reached, or a run asks for more than there is.
+    """
+    folder = what.folder
+    folder.create()
+    uri = resolve_uri(what.suite.mlflow.tracking_uri) if what.mlflow else ""
+    with folder.lock():
+        todo = engine.remaining(what.specs, folder)
+        skipped = len(what.specs) - len(todo)
+        console.print(f"{what.suite.name}: {len(what.specs)} runs, {skipped} finished already, {len(todo)} to do")
+        folder.write_plan(what.plan, what.suite.text)
+        tracker = Tracker(uri, folder) if what.mlflow else NullTracker()
+        if not todo:
+            return engine.summarize(what.specs, folder)
+        with cluster.connected(what.verbose):
+            at_once = engine.plan_concurrency(todo)
+            console.print(f"{', '.join(f'{runs} at once' for runs in at_once.values())}; results in {folder.path}")
+            _run(todo, folder, tracker, console)
+        if tracker.behind:
+            console.print(f"MLflow is behind ({tracker.behind}); nothing is lost: run `eqbench sync` once it is back")
+        return engine.summarize(what.specs, folder)
+
+
+def _run(todo: Sequence[RunSpec], folder: SuiteFolder, tracker: Tracker | NullTracker, console: Console) -> None:
+    tracker.open(command=" ".join(["eqbench", *sys.argv[1:]]))
+    status = "FAILED"
+    try:
+        with Follower(tracker) as follower, progress_for(console, len(todo)) as progress:
+            summary = engine.execute(todo, folder, [progress, _Tracking(follower)])
+        status = "KILLED" if summary.interrupted else "FINISHED" if not summary.failed else "FAILED"
+    finally:
+        tracker.close(status)
+    if summary.interrupted:
+        raise KeyboardInterrupt
+
+
+def dry_run(what: Launch, console: Console) -> None:
+    """Print the runs, what would be skipped or continued, and what each needs; start nothing."""
+    table = Table(title=f"{what.suite.name}: {len(what.specs)} runs", title_justify="left")
+    for heading in ("run", "id", "would", "iterations", "samples", "workers"):
+        table.add_column(heading, justify="right" if heading in ("iterations", "samples") else "left")
+    for spec in what.specs:
+        run = what.folder.run(spec.run_id)
+        budget = spec.budget
+        table.add_row(
+            spec.name, spec.run_id, intent(run), f"{budget.iterations:,}", f"{budget.samples:,}", _workers(spec)
+        )
+    console.print(table)
+    todo = engine.remaining(what.specs, what.folder)
+    iterations = sum(spec.budget.iterations - what.folder.run(spec.run_id).newest_checkpoint for spec in todo)
+    console.print(f"{len(todo)} runs and {iterations:,} iterations to do; nothing was started")
+
+
+def intent(run: RunFolder) -> str:
+    """What `eqbench run` would do with a run."""
+    if run.finished:
+        return "skip: finished"
+    iteration = run.newest_checkpoint
+    return f"continue from iteration {iteration}" if iteration else "start"
+
+
+def _workers(spec: RunSpec) -> str:
+    resources = spec.resources
+    gpu = f" + {resources.gpus_per_worker:g} GPU" if resources.gpus_per_worker else ""
+    return f"{resources.num_workers} × {resources.cpus_per_worker:g} CPU{gpu}"

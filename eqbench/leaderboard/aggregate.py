@@ -1,0 +1,254 @@
+"""From runs to the leaderboard: losses × tasks, each cell with its interval and its change to the baseline.
+
+A column holds the runs of one task that share one comparability key and one recipe (everything but loss and
+seed). The recipe of the current plan has the task's name; others stand apart, and their title says what
+differs. In the same way a loss whose parameters are not those of the plan is a row of its own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from eqbench.leaderboard.results import Key, Problem, Record, canonical
+from eqbench.leaderboard.statistics import (
+    ALPHA,
+    Difference,
+    Estimate,
+    Standing,
+    best_first,
+    holm,
+    interval,
+    paired_difference,
+    standings,
+)
+from eqbench.leaderboard.titles import free_title
+from eqbench.run_spec import flatten
+
+COSTS = ("seconds_per_step", "peak_memory_mb")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One loss, one task, one metric. `p_holm` is corrected over the losses of this task, for this metric."""
+
+    value: Estimate
+    change: Difference | None = None
+    p_holm: float = math.nan
+
+    @property
+    def significant(self) -> bool:
+        return self.p_holm < ALPHA
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One loss on one task. `rank` is by the main metric, NaN while runs are missing; `missing` says so."""
+
+    records: tuple[Record, ...]
+    cells: dict[str, Cell]
+    costs: dict[str, Estimate]
+    rank: float
+    missing: str
+
+    @property
+    def finished(self) -> int:
+        return sum(record.finished for record in self.records)
+
+
+@dataclass(frozen=True)
+class Column:
+    """One task, one key, one recipe. `entries` are ordered: baseline, then by rank, incomplete ones last."""
+
+    title: str
+    task: str
+    key: Key
+    current: bool
+    metrics: tuple[str, ...]
+    baseline: str | None
+    entries: dict[str, Entry]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One loss over the tasks of the current plan."""
+
+    label: str
+    baseline: bool
+    standing: Standing
+    missing: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Leaderboard:
+    """`rows` are ordered: baseline, then by mean rank, incomplete ones last."""
+
+    suites: tuple[str, ...]
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+    problems: tuple[Problem, ...]
+
+    @property
+    def current(self) -> tuple[Column, ...]:
+        """The columns of the current plan, over which losses are ranked."""
+        return tuple(column for column in self.columns if column.current)
+
+
+Group = list[Record]
+
+
+def build(records: Sequence[Record], unreadable: Sequence[Problem] = ()) -> Leaderboard:
+    """The leaderboard of runs, whose order is that of the tasks; the first loss of a plan is the baseline."""
+    plan_first = sorted(records, key=lambda record: not record.planned)
+    columns: list[Column] = []
+    firsts: dict[str, Record] = {}
+    for group in _group(plan_first, lambda record: (record.spec.task_label, canonical(record.recipe))):
+        first = firsts.setdefault(group[0].spec.task_label, group[0])
+        taken = {column.title for column in columns}
+        title = free_title(first.spec.task_label, first.recipe, group[0].recipe, taken)
+        baseline = group[0] if group[0].planned else first
+        columns.append(_column(title, group, baseline.spec.loss_label))
+    return Leaderboard(
+        tuple(dict.fromkeys(record.suite for record in records)),
+        tuple(columns),
+        tuple(_rows([column for column in columns if column.current])),
+        (*unreadable, *_problems(columns)),
+    )
+
+
+def _group(records: Iterable[Record], key: Callable[[Record], Any]) -> list[Group]:
+    groups: dict[Any, Group] = {}
+    for record in records:
+        groups.setdefault(key(record), []).append(record)
+    return list(groups.values())
+
+
+def _losses(group: Group) -> dict[str, Group]:
+    """Runs by row label; the first parameters that come with a label have it, others say what differs."""
+    rows: dict[str, Group] = {}
+    reference: dict[str, dict[str, Any]] = {}
+    for runs in _group(group, lambda record: (record.spec.loss_label, canonical(_loss(record)))):
+        label = runs[0].spec.loss_label
+        own = _loss(runs[0])
+        rows[free_title(label, reference.setdefault(label, own), own, rows)] = _one_per_seed(runs)
+    return rows
+
+
+def _loss(record: Record) -> dict[str, Any]:
+    return flatten({"name": record.spec.loss.name, **record.spec.loss.params})
+
+
+def _one_per_seed(runs: Group) -> Group:
+    """The same run may stand in several suites: one that has finished counts, else the first."""
+    chosen: dict[int, Record] = {}
+    for record in runs:
+        if record.seed not in chosen or (record.finished and not chosen[record.seed].finished):
+            chosen[record.seed] = record
+    return [chosen[seed] for seed in sorted(chosen)]
+
+
+def _column(title: str, group: Group, first_loss: str) -> Column:
+    losses = _losses(group)
+    baseline = first_loss if first_loss in losses else None
+    metrics = tuple(dict.fromkeys(name for record in group for name in record.metrics))
+    cells = {metric: _cells(metric, losses, baseline) for metric in metrics}
+    main = metrics[0] if metrics else None
+    missing = {label: _missing(runs, cells[main][label] if main else None) for label, runs in losses.items()}
+    scores = [[cells[main][label].value.mean if main and not missing[label] else math.nan] for label in losses]
+    placed = standings(scores)
+    entries = {
+        label: Entry(
+            tuple(runs),
+            {metric: cells[metric][label] for metric in metrics},
+            {cost: interval(_numbers(runs, "cost", cost).values()) for cost in COSTS},
+            standing.ranks[0],
+            missing[label],
+        )
+        for (label, runs), standing in zip(losses.items(), placed, strict=True)
+    }
+    labels = list(losses)
+    order = sorted((labels[position] for position in best_first(placed)), key=lambda label: label != baseline)
+    return Column(
+        title,
+        group[0].spec.task_label,
+        Key.of(group[0].spec),
+        group[0].planned,
+        metrics,
+        baseline,
+        {label: entries[label] for label in order},
+    )
+
+
+def _cells(metric: str, losses: dict[str, Group], baseline: str | None) -> dict[str, Cell]:
+    values = {label: _numbers(runs, "metrics", metric) for label, runs in losses.items()}
+    changes = {
+        label: paired_difference(own, values[baseline])
+        for label, own in values.items()
+        if baseline is not None and label != baseline and own.keys() & values[baseline].keys()
+    }
+    corrected = dict(zip(changes, holm([change.p for change in changes.values()]), strict=True))
+    return {
+        label: Cell(interval(own.values()), changes.get(label), corrected.get(label, math.nan))
+        for label, own in values.items()
+    }
+
+
+def _numbers(runs: Group, section: str, name: str) -> dict[int, float]:
+    values = {record.seed: record.number(section, name) for record in runs}
+    return {seed: value for seed, value in values.items() if not math.isnan(value)}
+
+
+def _missing(runs: Group, main: Cell | None) -> str:
+    """What a complete entry would have more; empty for a complete one."""
+    finished = sum(record.finished for record in runs)
+    reasons = {record.reason for record in runs}
+    if finished == 0 and len(reasons) == 1:
+        return reasons.pop()
+    if finished < len(runs):
+        return f"{finished} of {len(runs)} seeds"
+    measured = main.value.n if main else 0
+    return "" if measured == len(runs) else f"main metric of {measured} of {len(runs)} seeds"
+
+
+def _rows(columns: Sequence[Column]) -> list[Row]:
+    labels = list(dict.fromkeys(label for column in columns for label in column.entries))
+    placed = standings([[_score(column, label) for column in columns] for label in labels])
+    baseline = columns[0].baseline if columns else None
+    order = sorted(best_first(placed), key=lambda position: labels[position] != baseline)
+    return [
+        Row(labels[position], labels[position] == baseline, placed[position], _gaps(columns, labels[position]))
+        for position in order
+    ]
+
+
+def _score(column: Column, label: str) -> float:
+    entry = column.entries.get(label)
+    return math.nan if entry is None or entry.missing else entry.cells[column.metrics[0]].value.mean
+
+
+def _gaps(columns: Sequence[Column], label: str) -> tuple[str, ...]:
+    gaps = {
+        column.title: column.entries[label].missing if label in column.entries else "not in the plan"
+        for column in columns
+    }
+    return tuple(f"{title}: {gap}" if len(columns) > 1 else gap for title, gap in gaps.items() if gap)
+
+
+def _problems(columns: Sequence[Column]) -> list[Problem]:
+    """Runs without a number, those of one loss and one reason together."""
+    problems: list[Problem] = []
+    for column in columns:
+        for label, entry in column.entries.items():
+            unfinished = [record for record in entry.records if not record.finished]
+            problems += [
+                Problem(
+                    f"{column.title} · {label}",
+                    tuple(record.seed for record in runs),
+                    runs[0].reason,
+                    tuple(record.spec.run_id for record in runs),
+                )
+                for runs in _group(unfinished, lambda record: record.reason)
+            ]
+    return problems

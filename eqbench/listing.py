@@ -1,0 +1,27 @@
+"""`eqbench ls`: what exists of each kind, with one line about it."""
+
+from __future__ import annotations
+
+from eqbench import plugins
+
+PLUGIN_KINDS: dict[str, plugins.KindName] = {
+    "tasks": "task",
+    "losses": "loss",
+    "models": "model",
+    "datasets": "dataset",
+}
+KINDS = (*PLUGIN_KINDS, "suites")
+
+
+def listing(kind: str) -> list[dict[str, str]]:
+    """Name and description of everything of a kind, one of `KINDS`; nothing is imported to find out.
+
+    >>> [entry["name"] for entry in listing("tasks")]
+    ['classification']
+    """
+    if kind == "suites":
+        from eqbench.suite import list_suites
+
+        return [{"name": suite.name, "description": suite.question, "file": str(suite.file)} for suite in list_suites()]
+    plugin_kind = PLUGIN_KINDS[kind]
+    return [{"name": name, "description": plugins.describe(plugin_kind, name)} for name in plugins.names(plugin_kind)]

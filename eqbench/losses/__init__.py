@@ -1,0 +1,51 @@
+"""Losses for long-tailed recognition, usable in any PyTorch program; needs torch alone.
+
+>>> import torch
+>>> from eqbench import losses
+>>> loss = losses.build("softmax_eql", num_classes=3)
+>>> logits, labels = torch.randn(4, 3, requires_grad=True), torch.tensor([0, 0, 1, 2])
+>>> loss(logits, labels).backward()
+>>> loss.commit()  # once per optimizer step
+>>> loss.statistics.ratio.shape, loss.scores(logits).shape
+(torch.Size([3]), torch.Size([4, 3]))
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from eqbench.losses.base import Batch, Loss, Terms, commit
+from eqbench.losses.statistics import GradientStatistics
+
+__all__ = ["Batch", "GradientStatistics", "Loss", "Terms", "build", "commit", "of"]
+
+
+def build(name: str, *, num_classes: int, **params: Any) -> Loss:
+    """A loss by name: that of its file in `eqbench/losses/`, or `package.module:Class`.
+
+    Raises:
+        eqbench.errors.InputError: there is no such loss.
+        TypeError: the loss has no such parameter, or lacks one.
+        ValueError: a parameter is out of its range.
+
+    >>> build("softmax_eql", num_classes=10, tau=0.5)
+    SoftmaxEQL(
+      num_classes=10, loss_weight=1.0, ignore_index=-1, tau=0.5, eps=0.0001, indicator='positive'
+      (statistics): GradientStatistics()
+    )
+    """
+    from eqbench import plugins
+
+    loss: Loss = plugins.load("loss", name)(num_classes=num_classes, **params)
+    return loss
+
+
+def of(module: nn.Module) -> list[tuple[str, Loss]]:
+    """The losses inside a module, by name.
+
+    >>> of(nn.ModuleDict({"head": build("cross_entropy", num_classes=2)}))[0][0]
+    'head'
+    """
+    return [(name, child) for name, child in module.named_modules() if isinstance(child, Loss)]

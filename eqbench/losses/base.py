@@ -1,0 +1,249 @@
+"""What all losses share: the public contract, validation, normalisation, autograd and gradient statistics.
+
+Shapes: N samples, C foreground classes, K logit columns; `...` is nothing, or H, W for one sample per pixel.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from eqbench.losses import statistics
+from eqbench.losses.arguments import (
+    check_integer,
+    check_labels,
+    check_logits,
+    check_normalizer,
+    check_number,
+    check_samples,
+)
+from eqbench.losses.statistics import GradientStatistics
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Validated arguments of one forward call.
+
+    Attributes:
+        logits: (N, K, ...) as given, detached.
+        labels: (N, ...) int64; 0 where ignored.
+        ignored: (N, ...) bool, or None if certainly no sample is ignored.
+        weight: (N, ...) in `dtype`, 0 where ignored; None stands for ones.
+        quality: (N, ...) in `dtype`, for losses with `uses_quality`.
+        dtype: what to compute in: float64 for float64 logits, else float32.
+    """
+
+    logits: Tensor
+    labels: Tensor
+    ignored: Tensor | None
+    weight: Tensor | None
+    quality: Tensor | None
+    dtype: torch.dtype
+
+    @property
+    def samples(self) -> Tensor:
+        """Scalar: how many samples are not ignored."""
+        if self.ignored is None:
+            return torch.full((), self.labels.numel(), dtype=self.dtype, device=self.labels.device)
+        return (~self.ignored).sum().to(self.dtype)
+
+
+class Terms(NamedTuple):
+    """What a loss gives for one batch: sums over its samples, weighted, not divided by the normalizer."""
+
+    value: Tensor
+    """Scalar."""
+    gradient: Tensor
+    """(N, K, ...) derivative of `value` by the logits."""
+    positive: Tensor
+    """(L,) per tracked column, L = C or C + 1: sum of |gradient| over the samples labelled so."""
+    negative: Tensor
+    """(L,) sum of |gradient| over all other samples."""
+
+
+class Loss(nn.Module, ABC):
+    """Base of every loss: a differentiable scalar from logits and labels, and gradient statistics per class.
+
+    A subclass has a keyword-only constructor beginning with `num_classes` and ending with `loss_weight` and
+    `ignore_index`, and implements `terms` and `scores`. In training mode with gradients enabled the sums of
+    each call become pending in `statistics`; `commit`, once per optimizer step, folds them into the totals.
+    A loss inside `torch.utils.checkpoint` needs `use_reentrant=False`: its recomputation is not counted again.
+
+    Args:
+        num_classes: C, at least 1.
+        loss_weight: factor of the value, at least 0.
+        ignore_index: label of samples that count nowhere; not one of the legal labels.
+        extra_columns: columns of the logits beyond C.
+        background_label: label C, background, is legal.
+        track_background: `terms` gives the sums of C + 1 columns; the last is kept in `statistics.background`.
+
+    Raises:
+        ValueError: an argument is out of its range.
+    """
+
+    normalized: ClassVar[bool] = True
+    """Statistics are of the gradient as trained, over `normalizer` and times `loss_weight`; else of the sum."""
+    uses_quality: ClassVar[bool] = False
+    """`forward` needs `quality`."""
+    initial_ratio: ClassVar[float] = 1.0
+    """`statistics.ratio` of a class without evidence."""
+    ratio_bound: ClassVar[float] = 1.0
+    """Where a ratio counts as saturated."""
+    clamp_ratio: ClassVar[bool] = False
+    """`statistics.ratio` is limited to [0, ratio_bound]."""
+
+    def __init__(
+        self,
+        *,
+        num_classes: int,
+        loss_weight: float = 1.0,
+        ignore_index: int = -1,
+        extra_columns: int = 0,
+        background_label: bool = False,
+        track_background: bool = False,
+    ) -> None:
+        super().__init__()
+        check_integer("num_classes", num_classes, at_least=1)
+        check_integer("ignore_index", ignore_index)
+        self.num_classes = num_classes
+        self.columns = num_classes + extra_columns
+        self.num_labels = num_classes + background_label
+        if 0 <= ignore_index < self.num_labels:
+            raise ValueError(f"ignore_index: {ignore_index}: expected none of the labels 0..{self.num_labels - 1}")
+        self.loss_weight = check_number("loss_weight", loss_weight, at_least=0)
+        self.ignore_index = ignore_index
+        self.statistics = GradientStatistics(
+            num_classes,
+            background=track_background,
+            average=self.normalized,
+            initial_ratio=self.initial_ratio,
+            ratio_bound=self.ratio_bound,
+            clamp_ratio=self.clamp_ratio,
+        )
+
+    @abstractmethod
+    def terms(self, batch: Batch) -> Terms:
+        """Value, gradient and per-class sums of one batch; called without autograd and without autocast."""
+
+    @abstractmethod
+    def scores(self, logits: Tensor) -> Tensor:
+        """(N, C, ...) inference scores of the foreground classes; float32, or float64 for float64 logits."""
+
+    def forward(
+        self,
+        logits: Tensor,
+        labels: Tensor,
+        *,
+        weight: Tensor | None = None,
+        normalizer: float | Tensor | None = None,
+        quality: Tensor | None = None,
+    ) -> Tensor:
+        """The loss of one batch: `loss_weight / normalizer` times the sum over samples.
+
+        Args:
+            logits: (N, K) or (N, K, H, W), any floating dtype; computed in float32, float64 stays float64.
+            labels: (N,) or (N, H, W) int64: 0..C-1, C for background if the loss has it, or `ignore_index`.
+            weight: shape of `labels`, floating, >= 0; factor of a sample in value, gradient, statistics.
+            normalizer: number or 0-dim tensor, > 0; default: the number of samples not ignored, at least 1.
+            quality: shape of `labels`, in [0, 1]; only for losses with a quality target.
+
+        Returns:
+            Differentiable scalar, float32 (float64 for float64 logits); 0 if there are no samples.
+
+        Raises:
+            ValueError: an argument has a wrong shape, dtype, device or range. On CUDA, ranges are asserted on
+                the device, without waiting for it.
+        """
+        if torch.compiler.is_compiling():
+            # Traced, its checks and its recording would break the graph in a dozen places instead of one.
+            eager: Callable[..., Tensor] = torch.compiler.disable(self._forward)  # type: ignore[no-untyped-call]
+            return eager(logits, labels, weight, normalizer, quality)
+        return self._forward(logits, labels, weight, normalizer, quality)
+
+    def commit(self) -> None:
+        """Once per optimizer step: fold what is pending on all processes into the totals; a collective call."""
+        commit([self])
+
+    def extra_repr(self) -> str:
+        shown = ("num_classes", "loss_weight", "ignore_index")
+        return ", ".join(f"{name}={getattr(self, name)}" for name in shown)
+
+    def _forward(
+        self,
+        logits: Tensor,
+        labels: Tensor,
+        weight: Tensor | None,
+        normalizer: float | Tensor | None,
+        quality: Tensor | None,
+    ) -> Tensor:
+        check_logits(logits, self.columns)
+        check_samples(logits, labels, weight, quality)
+        if self.uses_quality != (quality is not None):
+            need = "needs" if self.uses_quality else "has no use for"
+            raise ValueError(f"quality: {'None' if quality is None else 'given'}: {type(self).__name__} {need} it")
+        check_normalizer(normalizer)
+        if self.statistics.positive.device != logits.device:
+            self.to(logits.device)
+        with torch.no_grad(), torch.autocast(logits.device.type, enabled=False):
+            batch = self._batch(logits, labels, weight, quality)
+            samples = batch.samples
+            divisor = samples.clamp(min=1) if normalizer is None else normalizer
+            scale = self.loss_weight / torch.as_tensor(divisor, dtype=batch.dtype)
+            terms = self.terms(batch)
+        if self.training and torch.is_grad_enabled() and not _inside_backward():
+            factor = scale if self.normalized else 1.0
+            self.statistics.record(terms.positive * factor, terms.negative * factor, samples)
+        value: Tensor = _ClosedForm.apply(logits, terms.value * scale, terms.gradient.to(logits.dtype), scale)
+        return value
+
+    def _batch(self, logits: Tensor, labels: Tensor, weight: Tensor | None, quality: Tensor | None) -> Batch:
+        dtype = torch.float64 if logits.dtype == torch.float64 else torch.float32
+        mask = labels == self.ignore_index
+        check_labels(labels, mask, self.num_labels, self.ignore_index)
+        # On CUDA, asking whether there is any would wait for the device.
+        ignored = mask if mask.is_cuda or mask.any() else None
+        weight = None if weight is None else weight.to(dtype)
+        quality = None if quality is None else quality.to(dtype)
+        if ignored is not None:
+            labels = labels.masked_fill(ignored, 0)
+            weight = None if weight is None else weight.masked_fill(ignored, 0)
+        return Batch(logits.detach(), labels, ignored, weight, quality, dtype)
+
+
+def commit(losses: Iterable[Loss]) -> None:
+    """Fold what is pending in each loss into its totals; once per optimizer step, one all-reduce for all.
+
+    Every process calls it with the same losses in the same order, whether or not it saw samples.
+    """
+    statistics.commit([loss.statistics for loss in dict.fromkeys(losses)])
+
+
+def _inside_backward() -> bool:
+    """Whether autograd is running: a forward call then is a recomputation for gradient checkpointing."""
+    return torch._C._current_graph_task_id() != -1
+
+
+class _ClosedForm(torch.autograd.Function):
+    """Gives `value` the derivative `gradient * scale` by the logits.
+
+    The normalizer is kept apart from the saved gradient: divided by it, a half-precision gradient would
+    underflow before a GradScaler's factor, which arrives in backward, could lift it.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, _logits: Tensor, value: Tensor, gradient: Tensor, scale: Tensor) -> Tensor:
+        ctx.save_for_backward(gradient, scale)
+        return value.clone()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None, None, None]:
+        gradient, scale = ctx.saved_tensors
+        factor = grad_output * scale
+        return (gradient.to(factor.dtype) * factor).to(gradient.dtype), None, None, None

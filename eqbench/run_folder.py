@@ -1,0 +1,298 @@
+"""The folder of one run and of one suite: the only place that knows which file is where.
+
+    <storage>/<suite>/                 SuiteFolder
+        plan.json                      the runs of the last `eqbench run`, in the suite's order
+        suite.yaml                     the suite as it was given
+        .lock                          held while a driver works on the suite
+        <run_id>/                      RunFolder
+            run.yaml                   the RunSpec
+            state.json                 the attempt under way: number, start
+            events.jsonl               one line per record: iteration, samples, time, metrics
+            gradients/<iteration>.parquet
+            evaluation/per_class.parquet
+            plots/*.png
+            checkpoints/<iteration>/
+            result.json                written last; a run with it has ended
+
+What a run measured is written here first; everything else (MLflow, leaderboard, live table) reads it from here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import yaml
+
+from eqbench.errors import EnvironmentProblem, InputError
+from eqbench.run_spec import RunSpec
+
+RESULT_VERSION = 1
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write a file so that a reader, or a crash at any moment, sees the old content or the new one."""
+    data = content.encode() if isinstance(content, str) else content
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+class RunFolder:
+    """Reads and writes the files of one run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+        self.spec_file = self.path / "run.yaml"
+        self.state_file = self.path / "state.json"
+        self.events_file = self.path / "events.jsonl"
+        self.gradients = self.path / "gradients"
+        self.evaluation = self.path / "evaluation"
+        self.plots = self.path / "plots"
+        self.checkpoints = self.path / "checkpoints"
+        self.result_file = self.path / "result.json"
+        self.error_file = self.path / "error.txt"
+
+    @property
+    def run_id(self) -> str:
+        return self.path.name
+
+    @property
+    def newest_checkpoint(self) -> int:
+        """Iteration of the newest checkpoint on disk; 0 without one."""
+        return max((int(path.name) for path in self.checkpoints.glob("[0-9]*")), default=0)
+
+    # -- specification -------------------------------------------------------------------------------------------
+
+    def write_spec(self, spec: RunSpec) -> None:
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_atomically(
+            self.spec_file, yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+        )
+
+    def read_spec(self) -> RunSpec:
+        return RunSpec.model_validate_json(json.dumps(yaml.safe_load(self.spec_file.read_text())))
+
+    # -- events --------------------------------------------------------------------------------------------------
+
+    def append_event(self, iteration: int, samples: int, metrics: Mapping[str, float]) -> None:
+        """Add one record; the line is complete on disk or absent."""
+        line = json.dumps(
+            {
+                "iteration": iteration,
+                "samples": samples,
+                "time_ms": time.time_ns() // 1_000_000,
+                "metrics": dict(metrics),
+            }
+        )
+        with self.events_file.open("a") as file:
+            file.write(line + "\n")
+
+    def read_events(self, newest_bytes: int | None = None) -> list[dict[str, Any]]:
+        """Complete records, oldest first, of the whole file or its end. A line cut off by a crash is left out."""
+        if not self.events_file.exists():
+            return []
+        with self.events_file.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            start = 0 if newest_bytes is None else max(0, size - newest_bytes)
+            file.seek(start)
+            lines = file.read().split(b"\n")
+        return [event for line in lines[start > 0 :] if (event := _parsed(line)) is not None]
+
+    def rewind_to(self, iteration: int) -> None:
+        """Forget what was recorded after `iteration`: training goes on from there and records it again."""
+        kept = [event for event in self.read_events() if event["iteration"] <= iteration]
+        if self.events_file.exists():
+            write_atomically(self.events_file, "".join(json.dumps(event) + "\n" for event in kept))
+        for part in self.gradients.glob("*.parquet"):
+            if int(part.stem) > iteration:
+                part.unlink()
+
+    @contextlib.contextmanager
+    def exclusively(self, patience: float = 60.0) -> Iterator[None]:
+        """Hold the folder for writing, after a process of an earlier attempt that may still be ending.
+
+        Raises:
+            EnvironmentProblem: another process still holds it after `patience` seconds.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / ".lock").open("a") as file:
+            deadline = time.monotonic() + patience
+            while not _try_lock(file):
+                if time.monotonic() > deadline:
+                    raise EnvironmentProblem(f"{self.path}: another process has been training this run")
+                time.sleep(0.1)
+            yield
+
+    # -- state and result ----------------------------------------------------------------------------------------
+
+    def start_attempt(self) -> int:
+        """Count one more start of this run and forget how the last one ended; returns its number, from 1."""
+        attempt = self.attempts + 1
+        self.result_file.unlink(missing_ok=True)
+        self.error_file.unlink(missing_ok=True)
+        write_atomically(self.state_file, json.dumps({"attempt": attempt, "started": time.time()}))
+        return attempt
+
+    @property
+    def attempts(self) -> int:
+        return int(self._read_json(self.state_file).get("attempt", 0))
+
+    def write_result(self, result: Mapping[str, Any]) -> None:
+        write_atomically(
+            self.result_file,
+            json.dumps({"schema_version": RESULT_VERSION, **result}, indent=1, allow_nan=False) + "\n",
+        )
+
+    def read_result(self) -> dict[str, Any] | None:
+        """The result, or None while the run has not ended.
+
+        Raises:
+            InputError: the file was written by a later, unknown version of the schema.
+        """
+        result = self._read_json(self.result_file)
+        if not result:
+            return None
+        if result.get("schema_version") != RESULT_VERSION:
+            raise InputError(
+                f"{self.result_file}: schema_version: {result.get('schema_version')!r} is not known here; "
+                f"expected {RESULT_VERSION}"
+            )
+        return result
+
+    @property
+    def finished(self) -> bool:
+        result = self.read_result()
+        return result is not None and result["status"] == "finished"
+
+    def _read_json(self, path: Path) -> dict[str, Any]:
+        try:
+            content = json.loads(path.read_text())
+        except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
+            return {}
+        return content if isinstance(content, dict) else {}
+
+
+class SuiteFolder:
+    """All runs of one suite under a storage folder."""
+
+    def __init__(self, storage: Path, suite: str) -> None:
+        self.path = Path(storage).expanduser().absolute() / suite
+        self.suite = suite
+        self.plan_file = self.path / "plan.json"
+        self.suite_file = self.path / "suite.yaml"
+        self.lock_file = self.path / ".lock"
+
+    def create(self) -> None:
+        """Make the folder.
+
+        Raises:
+            EnvironmentProblem: it cannot be created or written.
+        """
+        probe = self.path / f".write-test-{os.getpid()}"
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            probe.write_bytes(b"")
+            probe.unlink()
+        except OSError as error:
+            raise EnvironmentProblem(
+                f"{self.path}: cannot be written ({error.strerror}); choose another folder with --storage"
+            ) from error
+
+    def run(self, run_id: str) -> RunFolder:
+        return RunFolder(self.path / run_id)
+
+    def runs(self) -> list[RunFolder]:
+        """Every run that was ever planned here, by run id."""
+        return [RunFolder(file.parent) for file in sorted(self.path.glob("*/run.yaml"))]
+
+    def write_plan(self, specs: list[RunSpec], suite_text: str) -> None:
+        """Write every run's specification and their order."""
+        for spec in specs:
+            self.run(spec.run_id).write_spec(spec)
+        write_atomically(self.suite_file, suite_text)
+        write_atomically(
+            self.plan_file,
+            json.dumps({"suite": self.suite, "run_ids": [spec.run_id for spec in specs]}, indent=1) + "\n",
+        )
+
+    def read_plan(self) -> list[str]:
+        """Run ids of the last `eqbench run`, in the suite's order."""
+        try:
+            return [str(run_id) for run_id in json.loads(self.plan_file.read_text())["run_ids"]]
+        except (FileNotFoundError, json.JSONDecodeError, KeyError, TypeError):
+            return []
+
+    def planned(self) -> list[RunFolder]:
+        """The runs of the plan first, in its order, then those of earlier plans."""
+        plan = self.read_plan()
+        order = {run_id: position for position, run_id in enumerate(plan)}
+        return sorted(self.runs(), key=lambda run: (order.get(run.run_id, len(plan)), run.run_id))
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the suite: one driver at a time works on it.
+
+        Raises:
+            EnvironmentProblem: another process holds it.
+        """
+        with self.lock_file.open("a+") as file:
+            if not _try_lock(file):
+                file.seek(0)
+                raise EnvironmentProblem(
+                    f"{self.path}: another eqbench process ({file.read().strip() or 'unknown'}) works on this suite"
+                )
+            file.truncate(0)
+            file.write(f"pid {os.getpid()}")
+            file.flush()
+            yield
+
+    @property
+    def locked(self) -> bool:
+        """Whether a living driver works on this suite."""
+        if not self.lock_file.exists():
+            return False
+        with self.lock_file.open("a+") as file:
+            return not _try_lock(file)
+
+
+def last_event(run: RunFolder) -> dict[str, Any] | None:
+    """The latest values of all metrics recorded lately, in one event; None before the first record."""
+    latest: dict[str, Any] | None = None
+    for event in run.read_events(newest_bytes=65536):
+        latest = {**event, "metrics": {**(latest["metrics"] if latest else {}), **event["metrics"]}}
+    return latest
+
+
+def suites_in(storage: Path) -> list[SuiteFolder]:
+    """Every suite that has been run into `storage`."""
+    return [SuiteFolder(storage, file.parent.name) for file in sorted(Path(storage).glob("*/plan.json"))]
+
+
+def _parsed(line: bytes) -> dict[str, Any] | None:
+    try:
+        event: dict[str, Any] = json.loads(line)
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        return None
+    return event
+
+
+def _try_lock(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -1,0 +1,254 @@
+"""What one training run is: a frozen, complete description with a stable identity.
+
+`RunSpec` says everything that decides a result. Its `run_id` is a hash of that, so the same description is the same
+run wherever and whenever it is written down. Names (`suite`, labels) and placement (`resources`, a data set's `root`)
+are carried along but are not part of the identity.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+RUN_SPEC_VERSION = 1
+PLACEMENT_PARAMETERS = frozenset({"root"})
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1, le=2**31)]
+WholeNumber = Annotated[int, Field(ge=0, le=2**31)]
+
+
+class Model(BaseModel):
+    """Base of every configuration object: frozen, unknown keys refused, no silent type conversion."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Plugin(Model):
+    """A named component and the arguments of its constructor, defaults filled in."""
+
+    name: str
+    params: dict[str, Any] = {}
+
+
+class SGD(Model):
+    """Stochastic gradient descent with momentum."""
+
+    name: Literal["sgd"] = "sgd"
+    lr: Positive = 0.1
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    nesterov: bool = False
+    weight_decay: NonNegative = 5e-4
+
+
+class AdamW(Model):
+    """Adam with decoupled weight decay."""
+
+    name: Literal["adamw"] = "adamw"
+    lr: Positive = 1e-3
+    betas: Annotated[tuple[float, float], Field(strict=False)] = (0.9, 0.999)
+    eps: Positive = 1e-8
+    weight_decay: NonNegative = 1e-2
+
+    @model_validator(mode="after")
+    def _betas_in_range(self) -> AdamW:
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"betas {list(self.betas)}: expected two numbers in [0, 1)")
+        return self
+
+
+class WarmUp(Model):
+    """Linear rise of the learning rate from `start_factor` to 1 over the first `iterations`."""
+
+    iterations: WholeNumber = 0
+    start_factor: Annotated[float, Field(ge=0, le=1)] = 1e-3
+
+
+class Constant(Model):
+    """The learning rate stays."""
+
+    name: Literal["constant"] = "constant"
+    warmup: WarmUp = WarmUp()
+
+
+class Cosine(Model):
+    """Half a cosine from the learning rate to `final_factor` times it, over the whole budget."""
+
+    name: Literal["cosine"] = "cosine"
+    final_factor: Annotated[float, Field(ge=0, le=1)] = 0.0
+    warmup: WarmUp = WarmUp()
+
+
+class MultiStep(Model):
+    """The learning rate is multiplied by `factor` at each milestone, given as a fraction of the budget."""
+
+    name: Literal["multi_step"] = "multi_step"
+    milestones: Annotated[tuple[Annotated[float, Field(gt=0, lt=1)], ...], Field(strict=False)] = (
+        8 / 12,
+        11 / 12,
+    )
+    factor: Annotated[float, Field(gt=0, le=1)] = 0.1
+    warmup: WarmUp = WarmUp()
+
+
+class Poly(Model):
+    """`(1 - iteration / budget) ** power`, the usual schedule of semantic segmentation."""
+
+    name: Literal["poly"] = "poly"
+    power: Positive = 0.9
+    warmup: WarmUp = WarmUp()
+
+
+class RandomSampling(Model):
+    """Every training sample once per epoch, in an order drawn anew each epoch."""
+
+    name: Literal["random"] = "random"
+
+
+class Train(Model):
+    """How a model is trained. Everything here decides the result and is part of a run's identity."""
+
+    epochs: Count | None = None
+    iterations: Count | None = None
+    batch_size: Count = 64
+    accumulate: Count = 1
+    sampler: RandomSampling = RandomSampling()
+    optimizer: Annotated[SGD | AdamW, Field(discriminator="name")] = SGD()
+    schedule: Annotated[Constant | Cosine | MultiStep | Poly, Field(discriminator="name")] = Cosine()
+    clip_norm: Positive | None = None
+    precision: Literal["float32", "bf16", "fp16"] = "float32"
+    ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
+    channels_last: bool = False
+    compile: bool = False
+    deterministic: bool = False
+    sync_batchnorm: bool = False
+    evaluate_every_epochs: Count = 1
+
+    @model_validator(mode="after")
+    def _one_budget(self) -> Train:
+        if (self.epochs is None) == (self.iterations is None):
+            raise ValueError("exactly one of 'epochs' and 'iterations' is needed")
+        return self
+
+
+class Resources(Model):
+    """What a run uses of a machine or cluster, and how often it saves. Not part of its identity."""
+
+    num_workers: Count = 1
+    cpus_per_worker: Positive = 1
+    gpus_per_worker: NonNegative = 0
+    loader_processes: WholeNumber = 0
+    record_every: Count = 50
+    """Iterations between two records of the training metrics; a checkpoint is only taken at a record."""
+    checkpoint_minutes: NonNegative = 5
+    """A checkpoint is written at the end of each epoch, and at the first record after this many minutes."""
+    max_failures: WholeNumber = 2
+
+
+class Budget(Model):
+    """What a run may consume, in optimizer steps and in training samples."""
+
+    iterations: Count
+    samples: Count
+    iterations_per_epoch: Count
+    samples_per_epoch: Count
+    batch_size: Count
+
+    @classmethod
+    def of(cls, train: Train, samples_per_epoch: int) -> Budget:
+        """The budget of `train` on an epoch of so many samples; the last batch of an epoch may be smaller."""
+        per_epoch = -(-samples_per_epoch // train.batch_size)
+        iterations = train.iterations if train.iterations is not None else (train.epochs or 0) * per_epoch
+        return cls(
+            iterations=iterations,
+            samples=_samples_after(iterations, per_epoch, samples_per_epoch, train.batch_size),
+            iterations_per_epoch=per_epoch,
+            samples_per_epoch=samples_per_epoch,
+            batch_size=train.batch_size,
+        )
+
+    def samples_after(self, iteration: int) -> int:
+        """Training samples that the first `iteration` optimizer steps consume.
+
+        >>> Budget.of(Train(epochs=2, batch_size=4), samples_per_epoch=10).samples_after(4)
+        14
+        """
+        return _samples_after(iteration, self.iterations_per_epoch, self.samples_per_epoch, self.batch_size)
+
+    def samples_of(self, iteration: int) -> int:
+        """Training samples of one optimizer step, the first being 0."""
+        return self.samples_after(iteration + 1) - self.samples_after(iteration)
+
+
+def _samples_after(iteration: int, iterations_per_epoch: int, samples_per_epoch: int, batch_size: int) -> int:
+    epochs, steps = divmod(iteration, iterations_per_epoch)
+    return epochs * samples_per_epoch + min(steps * batch_size, samples_per_epoch)
+
+
+class RunSpec(Model):
+    """One run: task, model, data, loss, training, seed. `run_id` identifies it."""
+
+    suite: str
+    task_label: str
+    loss_label: str
+    task: Plugin
+    task_version: int
+    protocol: str
+    model: Plugin
+    data: Plugin
+    data_digest: str
+    loss: Plugin
+    train: Train
+    budget: Budget
+    seed: WholeNumber
+    resources: Resources = Resources()
+
+    @model_validator(mode="after")
+    def _warm_up_within_budget(self) -> RunSpec:
+        warmup = self.train.schedule.warmup.iterations
+        if warmup >= self.budget.iterations:
+            raise ValueError(
+                f"train.schedule.warmup.iterations: {warmup} is not below the budget of "
+                f"{self.budget.iterations} iterations"
+            )
+        return self
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Everything that decides the result, as plain data."""
+        fields = self.model_dump(mode="json", exclude={"suite", "task_label", "loss_label", "resources"})
+        fields["data"]["params"] = {
+            key: value for key, value in fields["data"]["params"].items() if key not in PLACEMENT_PARAMETERS
+        }
+        return {"version": RUN_SPEC_VERSION, **fields}
+
+    @property
+    def run_id(self) -> str:
+        """Twelve hexadecimal digits of the SHA-256 of the canonical JSON of `identity`."""
+        canonical = json.dumps(self.identity, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+    @property
+    def name(self) -> str:
+        """For people: `digits · softmax_eql · s0`."""
+        return f"{self.task_label} · {self.loss_label} · s{self.seed}"
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one level with dotted keys; anything else is a leaf.
+
+    >>> flatten({"a": {"b": 1}, "c": [2]})
+    {'a.b': 1, 'c': [2]}
+    """
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            flat.update(flatten(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat

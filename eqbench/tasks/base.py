@@ -1,0 +1,91 @@
+"""What a task owns: model, training and evaluation data, the training step, the evaluation.
+
+The training loop knows these five members and nothing of images.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from eqbench.data.base import Dataset, Samples
+from eqbench.run_spec import Plugin
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Named numbers of one evaluation.
+
+    `metrics`: main metric first, in the order of `Task.metrics`; a number that does not exist is NaN.
+    `per_class`: columns of equal length C with at least `class_id`, `class_name`, `group`, `count` (training).
+    """
+
+    metrics: dict[str, float]
+    per_class: dict[str, list[Any]] = field(default_factory=dict)
+
+
+class Evaluator(ABC):
+    """Collects this rank's share of the evaluation data, then computes the numbers from the shares of all ranks."""
+
+    @abstractmethod
+    def update(self, model: nn.Module, batch: Any) -> None:
+        """Predict one batch (eval mode, no gradient) and keep what the numbers need."""
+
+    @abstractmethod
+    def state(self) -> Any:
+        """This rank's share, picklable."""
+
+    @abstractmethod
+    def compute(self, states: Sequence[Any]) -> Evaluation:
+        """The numbers, from the states of all ranks."""
+
+
+class Task(ABC):
+    """One family of tasks over one data set, with one model and one loss.
+
+    The keyword-only arguments of the constructor after `loss` are the YAML schema of the task's own options.
+    """
+
+    version: ClassVar[int]
+    """Raised whenever a change makes results incomparable with earlier ones."""
+    metrics: ClassVar[tuple[str, ...]]
+    """Names of the reported numbers, main one first; for all of them higher is better."""
+    protocol: ClassVar[str]
+    """How the numbers are computed, e.g. `"accuracy:last"`. Different protocols never share a column."""
+
+    def __init__(self, data: Dataset, model: Plugin, loss: Plugin) -> None:
+        self.data = data
+        self.model = model
+        self.loss = loss
+
+    @property
+    def train_data(self) -> Samples:
+        return self.data.train
+
+    @property
+    def eval_data(self) -> Samples:
+        return self.data.eval
+
+    @abstractmethod
+    def build_model(self) -> nn.Module:
+        """Network and loss in one module, initialised from the global random state."""
+
+    @abstractmethod
+    def step(self, model: nn.Module, batch: Any, normalizer: float) -> dict[str, Tensor]:
+        """Named losses of one micro-batch; their sum is trained.
+
+        Args:
+            model: what `build_model` returned, possibly wrapped (DDP).
+            batch: what `train_data.collate` returned, on the model's device; may hold zero samples.
+            normalizer: samples of the whole optimizer step divided by the number of workers. Dividing a sum over
+                this worker's samples by it makes the average over workers, which DDP takes, and the sum over
+                micro-batches equal the mean over the global batch, whatever the shares.
+        """
+
+    @abstractmethod
+    def evaluator(self) -> Evaluator:
+        """A fresh evaluator."""

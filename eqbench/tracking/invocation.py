@@ -1,0 +1,107 @@
+"""One `eqbench run` of a suite, on disk: what becomes the parent run in MLflow.
+
+<storage>/<suite>/invocations/<id>/
+    invocation.json    command, start, end, status, the runs it was to train
+    suite.yaml         the suite as it was then
+    synced.json        where it has been sent
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from eqbench.run_folder import SuiteFolder, write_atomically
+
+FOLDER = "invocations"
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """One `eqbench run`. Times are unix seconds; `status` is MLflow's, None while it goes on."""
+
+    path: Path
+    suite: str
+    tracking_uri: str
+    started: float
+    command: str = ""
+    description: str = ""
+    run_ids: list[str] = field(default_factory=list)
+    ended: float | None = None
+    status: str | None = None
+    counts: dict[str, int] = field(default_factory=dict)
+    status_detail: str = ""
+
+    @property
+    def invocation_id(self) -> str:
+        return self.path.name
+
+    @property
+    def file(self) -> Path:
+        return self.path / "invocation.json"
+
+    @property
+    def suite_file(self) -> Path:
+        return self.path / "suite.yaml"
+
+    @property
+    def name(self) -> str:
+        """For people: `quickstart · 2026-11-22 15:40`, local time."""
+        return f"{self.suite} · {datetime.fromtimestamp(self.started):%Y-%m-%d %H:%M}"
+
+    def write(self) -> None:
+        content = asdict(self)
+        del content["path"]
+        write_atomically(self.file, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def start(folder: SuiteFolder, *, tracking_uri: str, command: str, description: str) -> Invocation | None:
+    """Record that an `eqbench run` begins: its runs are those of the plan that have not finished, if there are any."""
+    run_ids = [run_id for run_id in folder.read_plan() if not folder.run(run_id).finished]
+    if not run_ids:
+        return None
+    started = time.time()
+    path = folder.path / FOLDER / f"{datetime.fromtimestamp(started, UTC):%Y%m%d-%H%M%S-%f}"
+    path.mkdir(parents=True)
+    if folder.suite_file.exists():
+        write_atomically(path / "suite.yaml", folder.suite_file.read_bytes())
+    invocation = Invocation(path, folder.suite, tracking_uri, started, command, description, run_ids)
+    invocation.write()
+    return invocation
+
+
+def end(invocation: Invocation, folder: SuiteFolder, *, status: str, detail: str = "") -> Invocation:
+    """Record how an `eqbench run` ended, with the number of its runs by how they ended."""
+    results = [folder.run(run_id).read_result() for run_id in invocation.run_ids]
+    counts = Counter(result["status"] if result else "unfinished" for result in results)
+    ended = replace(
+        invocation,
+        ended=time.time(),
+        status=status,
+        counts=dict(sorted(counts.items())),
+        status_detail=detail or ", ".join(f"{count} {what}" for what, count in sorted(counts.items())),
+    )
+    ended.write()
+    return ended
+
+
+def invocations_in(folder: SuiteFolder) -> list[Invocation]:
+    """Every recorded `eqbench run` of a suite, oldest first. One that a crash left unreadable is left out."""
+    found = []
+    for file in sorted((folder.path / FOLDER).glob("*/invocation.json")):
+        try:
+            found.append(Invocation(file.parent, **json.loads(file.read_text())))
+        except (OSError, ValueError, TypeError):
+            continue
+    return found
+
+
+def end_stale(folder: SuiteFolder) -> None:
+    """Record the end of every `eqbench run` that was killed. Only for the holder of the suite's lock."""
+    for invocation in invocations_in(folder):
+        if invocation.status is None:
+            end(invocation, folder, status="KILLED", detail="its process ended before the suite did")

@@ -1,0 +1,297 @@
+"""Brings MLflow level with the folder of a suite. The driver process is the only writer of MLflow.
+
+What is on disk is the truth. Every operation asks MLflow what it has, once, and writes what is missing; so after a
+crash, a server that was down, or a run that was continued, the same call completes what is there without repeating it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from eqbench.run_folder import RunFolder, SuiteFolder
+from eqbench.run_spec import RunSpec
+from eqbench.tracking import invocation as invocations
+from eqbench.tracking import marker, problem, schema
+from eqbench.tracking.artifacts import final_artifacts
+from eqbench.tracking.invocation import Invocation
+from eqbench.tracking.lifetime import last_sign_ms, read_json, started_ms, was_started
+from eqbench.tracking.store import Experiment, TrackedRun
+from eqbench.tracking.uri import public
+
+
+class Tracker:
+    """MLflow for one suite.
+
+    No method raises because MLflow is down: `behind` then says why, and the next call tries again. Each attempt ends
+    within seconds (`store.REQUEST_LIMITS`). Safe to use from several threads.
+    """
+
+    def __init__(self, uri: str, folder: SuiteFolder) -> None:
+        self.uri = uri
+        self.folder = folder
+        self.reachable = True
+        self._lock = threading.RLock()
+        self._reasons: dict[str, str] = {}
+        self._invocations = invocations.invocations_in(folder)
+        self._current: Invocation | None = None
+        self._experiment: Experiment | None = None
+        self._known: dict[str, TrackedRun] = {}
+        self._listed = False
+        self._events: dict[str, tuple[int, int]] = {}
+
+    @property
+    def behind(self) -> str | None:
+        """Why MLflow does not have everything, or None."""
+        return next(iter(self.reasons), None)
+
+    @property
+    def reasons(self) -> list[str]:
+        """Why the parent runs or a run could not be brought level, each reason once."""
+        return list(dict.fromkeys(list(self._reasons.values())))
+
+    def open(self, description: str = "", command: str = "") -> None:
+        """Record on disk that an `eqbench run` begins, for the holder of the suite's lock.
+
+        Takes no time: the parent run appears in MLflow with the next `level` or `send`. Nothing is recorded when
+        every planned run has finished.
+        """
+        invocations.end_stale(self.folder)
+        self._current = invocations.start(
+            self.folder, tracking_uri=public(self.uri), command=command, description=description
+        )
+        self._invocations = invocations.invocations_in(self.folder)
+
+    def close(self, status: str) -> bool:
+        """Record how the `eqbench run` ended, FINISHED, FAILED or KILLED, and end its parent run."""
+        if self._current is None:
+            return True
+        ended = invocations.end(self._current, self.folder, status=status)
+        with self._lock:
+            self._invocations = [
+                ended if known.invocation_id == ended.invocation_id else known for known in self._invocations
+            ]
+            self._current = None
+        return self.level()
+
+    def level(self, *, everywhere: bool = False) -> bool:
+        """Bring the parent runs of this store level, or those tracked elsewhere too; whether they are."""
+        return self._attempt("suite", lambda: self._send_invocations(everywhere))
+
+    def send(self, run: RunFolder, running: bool) -> bool:
+        """Bring one run level; whether it is. With `running` false it is ended as its result says, else KILLED."""
+
+        def action() -> None:
+            if running or not self.is_level(run):
+                self._send(run, running)
+
+        return self._attempt(run.run_id, action)
+
+    def list_runs(self) -> bool:
+        """Ask once for everything MLflow has of this suite, before many `send`; whether it answered."""
+        return self._attempt("suite", self._list)
+
+    def is_level(self, run: RunFolder) -> bool:
+        """Whether MLflow has everything of a run that has ended."""
+        return self._marked(run.path, run.run_id, self._fingerprint(run))
+
+    def stale(self, active: Collection[str] = ()) -> list[TrackedRun]:
+        """Runs and parent runs of this folder that are RUNNING in MLflow, though not on disk and not in `active`."""
+        found: list[TrackedRun] = []
+        self._attempt("suite", lambda: found.extend(self._stale(active)))
+        return found
+
+    def end_stale(self, active: Collection[str] = ()) -> bool:
+        """End the `stale` runs as KILLED, or as their result says; whether all are."""
+        ended = [self._attempt(run.run_id, partial(self._end, run)) for run in self.stale(active)]
+        return self.reachable and all(ended)
+
+    # -- one attempt ---------------------------------------------------------------------------------------------
+
+    def _attempt(self, key: str, action: Callable[[], None]) -> bool:
+        with self._lock:
+            try:
+                action()
+            except Exception as error:
+                self.reachable = problem.store_answers(error)
+                self._reasons[key] = problem.describe(error, self.uri)
+                self._forget()
+                return False
+            self.reachable = True
+            self._reasons.pop(key, None)
+            return True
+
+    def _forget(self) -> None:
+        """A request that failed may have been carried out: what MLflow has must be asked again."""
+        self._experiment = None
+        self._known.clear()
+        self._events.clear()
+        self._listed = False
+
+    @property
+    def _store(self) -> Experiment:
+        if self._experiment is None:
+            self._experiment = Experiment(self.uri, self.folder.suite)
+        return self._experiment
+
+    def _list(self) -> None:
+        self._known.clear()
+        for run in self._store.search():
+            self._known.setdefault(run.run_id, run)
+        self._listed = True
+
+    def _find(self, run_id: str) -> TrackedRun | None:
+        if run_id not in self._known and not self._listed:
+            found = self._store.find(run_id)
+            if found is not None:
+                self._known[run_id] = found
+        return self._known.get(run_id)
+
+    def _create(self, run_id: str, name: str, tags: Mapping[str, str], started_ms: int) -> TrackedRun:
+        self._known[run_id] = self._store.create(name, tags, started_ms)
+        return self._known[run_id]
+
+    def _marked(self, folder: Path, run_id: str, fingerprint: str) -> bool:
+        entry = marker.read(folder, self.uri)
+        if entry is None or entry[1] != fingerprint:
+            return False
+        known = self._known.get(run_id)
+        if not self._listed:
+            return True
+        return known is not None and known.mlflow_id == entry[0] and known.status != "RUNNING"
+
+    # -- runs ----------------------------------------------------------------------------------------------------
+
+    def _send(self, run: RunFolder, running: bool) -> None:
+        result = None if running else run.read_result()
+        if not running and result is None and not was_started(run):
+            return
+        spec = run.read_spec()
+        parent = self._parent_of(run.run_id)
+        tags = schema.tags(
+            spec,
+            result,
+            running=running,
+            attempts=run.attempts,
+            parent=self._send_invocation(parent).mlflow_id if parent else None,
+        )
+        tracked = self._find(run.run_id) or self._create(run.run_id, spec.name, tags, started_ms(run))
+        tracked.set_name(spec.name)
+        tracked.set_params(schema.params(spec))
+        self._send_data(run, spec, tracked, final=not running)
+        if running:
+            tracked.set_running()
+            tracked.set_tags(tags)
+            self._send_events(run, tracked)
+        else:
+            fingerprint = self._fingerprint(run)
+            self._send_events(run, tracked)
+            self._finish(run, result, tracked, tags)
+            marker.write(run.path, self.uri, tracked.mlflow_id, fingerprint)
+
+    def _send_data(self, run: RunFolder, spec: RunSpec, tracked: TrackedRun, *, final: bool) -> None:
+        if tracked.has_data:
+            return
+        description = read_json(run.path / "dataset.json")
+        if description or final:
+            tracked.set_data(schema.data_input(spec, description))
+
+    def _send_events(self, run: RunFolder, tracked: TrackedRun) -> None:
+        if not run.events_file.exists():
+            return
+        stat = run.events_file.stat()
+        seen = (stat.st_size, stat.st_mtime_ns)
+        if self._events.get(run.run_id) == seen:
+            return
+        points, left_out = schema.news(schema.event_points(run.read_events()), tracked.last_steps)
+        tracked.add_points(points)
+        if left_out:
+            tracked.set_tags(schema.tag_values({"eqbench.metrics_left_out": ", ".join(sorted(left_out))}))
+        self._events[run.run_id] = seen
+
+    def _finish(
+        self, run: RunFolder, result: Mapping[str, Any] | None, tracked: TrackedRun, tags: Mapping[str, str]
+    ) -> None:
+        """Everything that is final, the tags and the status last: a run that says it is valid is complete."""
+        with TemporaryDirectory(prefix="eqbench-") as scratch:
+            for file, folder in final_artifacts(run, result, Path(scratch)):
+                tracked.add_file(file, folder)
+        if result and result["status"] == "finished":
+            tracked.add_points(schema.news(schema.cost_points(result), tracked.last_steps)[0])
+        tracked.set_tags(tags)
+        if result:
+            tracked.set_ended(schema.STATUS[result["status"]], round(result["finished_at"] * 1000))
+        else:
+            tracked.set_ended("KILLED", last_sign_ms(run))
+
+    def _fingerprint(self, run: RunFolder) -> str:
+        parent = self._parent_of(run.run_id)
+        files = (run.spec_file, run.state_file, run.events_file, run.result_file)
+        return marker.fingerprint(files, parent.invocation_id if parent else "")
+
+    # -- parent runs ---------------------------------------------------------------------------------------------
+
+    def _parent_of(self, run_id: str) -> Invocation | None:
+        """The last `eqbench run` that had this run to train."""
+        return next((known for known in reversed(self._invocations) if run_id in known.run_ids), None)
+
+    def _send_invocations(self, everywhere: bool) -> None:
+        for known in self._invocations:
+            if (everywhere or known.tracking_uri == public(self.uri)) and not self._invocation_is_level(known):
+                self._send_invocation(known)
+
+    def _send_invocation(self, invocation: Invocation) -> TrackedRun:
+        """The parent run, created or ended when that is still to be done."""
+        tracked = self._find(invocation.invocation_id) or self._create_parent(invocation)
+        if invocation.ended is None or invocation.status is None:
+            return tracked
+        if tracked.status != invocation.status:
+            self._end_parent(invocation, tracked, invocation.status, round(invocation.ended * 1000))
+        if not self._invocation_is_level(invocation):
+            marker.write(invocation.path, self.uri, tracked.mlflow_id, marker.fingerprint([invocation.file]))
+        return tracked
+
+    def _end_parent(self, invocation: Invocation, tracked: TrackedRun, status: str, ended_ms: int) -> None:
+        points = [schema.Point(f"runs/{what}", float(count), ended_ms, 0) for what, count in invocation.counts.items()]
+        self._add_suite(invocation, tracked)
+        tracked.add_points(schema.news(points, tracked.last_steps)[0])
+        tracked.set_tags(schema.tag_values({"eqbench.status_detail": invocation.status_detail}))
+        tracked.set_ended(status, ended_ms)
+
+    def _create_parent(self, invocation: Invocation) -> TrackedRun:
+        tags = schema.parent_tags(invocation.invocation_id, invocation.description, invocation.command)
+        tracked = self._create(invocation.invocation_id, invocation.name, tags, round(invocation.started * 1000))
+        self._add_suite(invocation, tracked)
+        return tracked
+
+    def _add_suite(self, invocation: Invocation, tracked: TrackedRun) -> None:
+        if invocation.suite_file.exists():
+            tracked.add_file(invocation.suite_file, "config")
+
+    def _invocation_is_level(self, invocation: Invocation) -> bool:
+        fingerprint = marker.fingerprint([invocation.file])
+        return self._marked(invocation.path, invocation.invocation_id, fingerprint)
+
+    # -- what a crash left RUNNING -------------------------------------------------------------------------------
+
+    def _stale(self, active: Collection[str]) -> list[TrackedRun]:
+        ended = {known.invocation_id for known in self._invocations if known.status is not None}
+        return [
+            run
+            for run in self._store.search("attributes.status = 'RUNNING'")
+            if run.run_id not in active
+            and (run.run_id in ended if run.kind == "suite" else self.folder.run(run.run_id).spec_file.exists())
+        ]
+
+    def _end(self, tracked: TrackedRun) -> None:
+        self._known[tracked.run_id] = tracked
+        if tracked.kind == "suite":
+            for known in self._invocations:
+                if known.invocation_id == tracked.run_id:
+                    self._send_invocation(known)
+        else:
+            self._send(self.folder.run(tracked.run_id), running=False)

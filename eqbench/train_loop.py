@@ -1,0 +1,215 @@
+"""What every worker executes to train one run. It knows nothing of images, of Ray, or of MLflow.
+
+Everything that changes from step to step is a function of the run's seed and the iteration (order of samples,
+augmentation, random state, learning rate) or is in the checkpoint (weights, buffers with the gradient statistics,
+optimizer, gradient scaler, averaged weights). So a run that is killed and resumed equals one that never was.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from eqbench import distributed, optimization, tasks
+from eqbench.checkpoint import CheckpointError, Checkpoints
+from eqbench.data import samplers
+from eqbench.data.base import Draw
+from eqbench.recording import Recorder, peak_memory_mb
+from eqbench.run_folder import RunFolder
+from eqbench.run_spec import RunSpec
+from eqbench.seeding import make_deterministic, seed_everything
+from eqbench.tasks.base import Evaluation, Task
+from eqbench.trainer import Trainer
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Outcome:
+    """How training ended: the last evaluation and what it cost."""
+
+    evaluation: Evaluation
+    cost: dict[str, Any]
+    skipped_steps: int
+    warnings: list[str]
+
+
+def train(spec: RunSpec, folder: RunFolder, device: torch.device) -> Outcome:
+    """Train `spec` from its newest checkpoint in `folder` to the end of its budget on this worker's `device`.
+
+    Raises:
+        TrainingFailed: a gradient was not finite.
+    """
+    config, budget = spec.train, spec.budget
+    make_deterministic(config.deterministic)
+    seed_everything(spec.seed, "model")
+    task = tasks.build(spec)
+    trainer = Trainer(task.build_model().to(device), config, device)
+    checkpoints = Checkpoints(folder.checkpoints)
+    first, elapsed, warnings = restore(trainer, checkpoints)
+    recorder = Recorder(folder, task, trainer.model, device, budget)
+    recorder.start(first)
+    batches = training_batches(task, spec, first, device)
+    network = trainer.distribute()
+    clock = Stopwatch(elapsed)
+    saved = time.monotonic()
+
+    for iteration in range(first, budget.iterations):
+        seed_everything(spec.seed, iteration, distributed.rank())
+        lr = config.optimizer.lr * optimization.lr_factor(config.schedule, iteration, budget.iterations)
+        optimization.set_lr(trainer.optimizer, lr)
+        normalizer = budget.samples_of(iteration) / distributed.world_size()
+        recorder.add(trainer.step(network, task, batches, normalizer, iteration))
+
+        done = iteration + 1
+        epoch, within_epoch = divmod(done, budget.iterations_per_epoch)
+        last = done == budget.iterations
+        if within_epoch and not last and done % spec.resources.record_every:
+            continue
+        recorder.record(done, lr)
+        if not within_epoch and not last and epoch % config.evaluate_every_epochs == 0:
+            with clock.paused():
+                recorder.evaluation(done, evaluate(task, trainer.evaluated, spec, device))
+        overdue = time.monotonic() - saved >= 60 * spec.resources.checkpoint_minutes
+        if recorder.writes and (overdue or last or not within_epoch):
+            warnings += save(checkpoints, done, trainer.state_dict() | {"elapsed": clock.seconds})
+            saved = time.monotonic()
+
+    seconds = clock.seconds
+    evaluation = evaluate(task, trainer.evaluated, spec, device)
+    recorder.evaluation(budget.iterations, evaluation)
+    return Outcome(evaluation, cost(spec, seconds, clock.seconds - seconds, device), recorder.skipped_steps, warnings)
+
+
+def cost(spec: RunSpec, train_seconds: float, evaluate_seconds: float, device: torch.device) -> dict[str, Any]:
+    """What the run took: seconds of training over all attempts, seconds of the last evaluation, memory, workers."""
+    return {
+        "train_seconds": train_seconds,
+        "evaluate_seconds": evaluate_seconds,
+        "seconds_per_step": train_seconds / spec.budget.iterations,
+        "samples_per_second": spec.budget.samples / max(train_seconds, 1e-9),
+        "peak_memory_mb": peak_memory_mb(device),
+        "num_workers": distributed.world_size(),
+        "device": device.type,
+    }
+
+
+class Stopwatch:
+    """Seconds of training, those of earlier attempts included."""
+
+    def __init__(self, elapsed: float) -> None:
+        self._since = time.monotonic() - elapsed
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self._since
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """What happens inside does not count."""
+        started = time.monotonic()
+        yield
+        self._since += time.monotonic() - started
+
+
+def evaluate(task: Task, model: nn.Module, spec: RunSpec, device: torch.device) -> Evaluation:
+    """Evaluate `model` on all ranks, each on its share of the data; every rank returns the numbers."""
+    _share_buffers(model)
+    model.eval()
+    evaluator = task.evaluator()
+    shard = samplers.eval_shard(len(task.eval_data), distributed.rank(), distributed.world_size())
+    draws = [Draw(index, 0) for index in shard]
+    loader: DataLoader[Any] = DataLoader(
+        task.eval_data,  # type: ignore[arg-type]
+        batch_sampler=[
+            draws[start : start + spec.train.batch_size] for start in range(0, len(draws), spec.train.batch_size)
+        ],
+        collate_fn=task.eval_data.collate,
+        num_workers=spec.resources.loader_processes,
+    )
+    with torch.inference_mode():
+        for batch in loader:
+            evaluator.update(model, _to(batch, device))
+    states = distributed.gather_to_first_rank(evaluator.state())
+    return distributed.from_first_rank(evaluator.compute(states) if states else Evaluation({}))
+
+
+def training_batches(task: Task, spec: RunSpec, first: int, device: torch.device) -> Iterator[Any]:
+    """This worker's micro-batches from iteration `first` to the end of the budget, on its device."""
+    train = spec.train
+    loader: DataLoader[Any] = DataLoader(
+        task.train_data,  # type: ignore[arg-type]
+        batch_sampler=samplers.StepBatches(
+            samplers.build(train.sampler, task.data),
+            batch_size=train.batch_size,
+            accumulate=train.accumulate,
+            rank=distributed.rank(),
+            world_size=distributed.world_size(),
+            seed=spec.seed,
+            first_iteration=first,
+            last_iteration=spec.budget.iterations,
+        ),
+        collate_fn=task.train_data.collate,
+        num_workers=spec.resources.loader_processes,
+        persistent_workers=spec.resources.loader_processes > 0,
+        pin_memory=device.type == "cuda",
+    )
+    return (_to(batch, device, channels_last=train.channels_last) for batch in loader)
+
+
+def restore(trainer: Trainer, checkpoints: Checkpoints) -> tuple[int, float, list[str]]:
+    """Load the newest intact checkpoint, the same on all ranks.
+
+    Returns:
+        Its iteration, the seconds of training behind it, and warnings about damaged checkpoints.
+    """
+    iteration: int = 0
+    state: dict[str, Any] = {}
+    warnings: list[str] = []
+    if distributed.rank() == 0:
+        iteration, state, warnings = checkpoints.load_newest()
+        for warning in warnings:
+            logger.warning("%s; continuing from iteration %d", warning, iteration)
+    iteration = distributed.from_first_rank(iteration)
+    if iteration and not state:
+        state = checkpoints.load(iteration)
+    if state:
+        trainer.load_state_dict(state)
+    return iteration, float(state.get("elapsed", 0.0)), warnings
+
+
+def save(checkpoints: Checkpoints, iteration: int, state: dict[str, Any]) -> list[str]:
+    """Write a checkpoint; when that fails, training goes on with the previous one and the reason is returned."""
+    try:
+        checkpoints.save(iteration, state)
+    except CheckpointError as error:
+        logger.warning("%s; training goes on with the previous checkpoint", error)
+        return [str(error)]
+    return []
+
+
+def _share_buffers(model: nn.Module) -> None:
+    """Running statistics differ by rank until DDP's next forward; all ranks evaluate with rank 0's."""
+    if distributed.world_size() > 1:
+        for buffer in model.buffers():
+            torch.distributed.broadcast(buffer, src=0)
+
+
+def _to(batch: Any, device: torch.device, channels_last: bool = False) -> Any:
+    if isinstance(batch, Tensor):
+        if channels_last and batch.ndim == 4:
+            return batch.to(device, non_blocking=True, memory_format=torch.channels_last)
+        return batch.to(device, non_blocking=True)
+    if isinstance(batch, tuple | list):
+        return type(batch)(_to(part, device, channels_last) for part in batch)
+    if isinstance(batch, dict):
+        return {key: _to(part, device, channels_last) for key, part in batch.items()}
+    return batch

@@ -1,0 +1,184 @@
+"""What happens inside one trial: a Ray Train worker group trains one run, and its end becomes the run's result."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import traceback
+from concurrent.futures import ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from eqbench import environment
+from eqbench.run_folder import RunFolder
+from eqbench.run_spec import RunSpec
+
+if TYPE_CHECKING:
+    import torch
+
+    from eqbench.train_loop import Outcome
+
+SECONDS_BETWEEN_LOOKS = 0.5
+
+
+def run_trial(config: dict[str, Any]) -> None:
+    """Train one run; its failure becomes its result.
+
+    Evaluations reach Ray Tune from here, as the run's folder gets them, and from no other thread or process: Tune's
+    own callback for Ray Train (`TuneReportCallback`) can block forever when the last report meets the trial's end.
+    """
+    from ray import tune
+
+    run = RunFolder(Path(config["run"]))
+    spec = run.read_spec()
+    fitting = ThreadPoolExecutor(max_workers=1).submit(_fit, spec, config)
+    reported = 0
+    while not fitting.done():
+        wait([fitting], timeout=SECONDS_BETWEEN_LOOKS)
+        for event in _evaluations(run, after=reported):
+            reported = event["iteration"]
+            tune.report({"iteration": reported, **event["metrics"]})
+    try:
+        failure = fitting.result()
+    except Exception as error:
+        failure = {"detail": _cause(error), "traceback": traceback.format_exc()}
+    if failure:
+        run.error_file.write_text(failure["traceback"])
+        run.write_result(unsuccessful_result(spec, run, "failed", failure["detail"]))
+    tune.report({"ended": True})
+
+
+def _evaluations(run: RunFolder, after: int) -> list[dict[str, Any]]:
+    """Events of evaluations after an iteration."""
+    return [
+        event
+        for event in run.read_events(newest_bytes=65536)
+        if event["iteration"] > after and any(name.startswith("val/") for name in event["metrics"])
+    ]
+
+
+def _fit(spec: RunSpec, config: dict[str, Any]) -> dict[str, str] | None:
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    resources = spec.resources
+    per_worker: dict[str, float] = {"CPU": resources.cpus_per_worker}
+    if resources.gpus_per_worker:
+        per_worker["GPU"] = resources.gpus_per_worker
+    trainer = TorchTrainer(
+        _worker,  # type: ignore[arg-type]  # Ray passes on what it returns
+        train_loop_config=config,
+        torch_config=TorchConfig(backend="nccl" if resources.gpus_per_worker else "gloo"),
+        scaling_config=ScalingConfig(
+            num_workers=resources.num_workers,
+            use_gpu=resources.gpus_per_worker > 0,
+            resources_per_worker=per_worker,
+        ),
+        run_config=RunConfig(
+            name=f"{spec.run_id}-{time.time_ns()}",
+            storage_path=config["scratch"],
+            failure_config=FailureConfig(max_failures=resources.max_failures),
+        ),
+    )
+    failure: dict[str, str] | None = trainer.fit().return_value  # type: ignore[attr-defined]
+    return failure
+
+
+def _worker(config: dict[str, Any]) -> dict[str, str] | None:
+    """What each worker of a run does; returns why it failed when trying again would not help."""
+    import ray.train
+    import ray.train.torch
+
+    run = RunFolder(Path(config["run"]))
+    context = ray.train.get_context()
+    first = context.get_world_rank() == 0
+    alone = context.get_world_size() == 1
+    with run.exclusively() if first else contextlib.nullcontext():
+        return train_and_record(run, ray.train.torch.get_device(), code=config["code"], first=first, alone=alone)
+
+
+def train_and_record(
+    run: RunFolder,
+    device: torch.device,
+    *,
+    code: dict[str, Any],
+    first: bool = True,
+    alone: bool = True,
+) -> dict[str, str] | None:
+    """Train the run of a folder in this process (with or without Ray) and write its result.
+
+    Returns:
+        None, or why it failed (`detail`, `traceback`) when starting again would fail in the same way: a non-finite
+        gradient, on all ranks at once, or any error of a lone worker's own. Other errors are raised: the loss of
+        a worker makes the others raise, and starting again helps.
+    """
+    from eqbench.train_loop import train
+    from eqbench.trainer import TrainingFailed
+
+    spec = run.read_spec()
+    if first:
+        run.start_attempt()
+    try:
+        outcome = train(spec, run, device)
+    except TrainingFailed as error:
+        return {"detail": str(error), "traceback": traceback.format_exc()}
+    except OSError:
+        raise
+    except Exception as error:
+        if alone:
+            return {"detail": _cause(error), "traceback": traceback.format_exc()}
+        raise
+    if first:
+        run.write_result(_finished_result(spec, run, outcome, code))
+    return None
+
+
+def _finished_result(spec: RunSpec, run: RunFolder, outcome: Outcome, code: dict[str, Any]) -> dict[str, Any]:
+    metrics = outcome.evaluation.metrics
+    return {
+        **_result_head(spec, run),
+        "status": "finished",
+        "status_detail": "",
+        "main_metric": next(iter(metrics), ""),
+        "metrics": {name: value if value == value else None for name, value in metrics.items()},
+        "cost": outcome.cost,
+        "environment": {**environment.describe_machine(), **code},
+        "skipped_steps": outcome.skipped_steps,
+        "warnings": outcome.warnings,
+    }
+
+
+def unsuccessful_result(spec: RunSpec, run: RunFolder, status: str, detail: str) -> dict[str, Any]:
+    """The result of a run that failed or was killed."""
+    return {**_result_head(spec, run), "status": status, "status_detail": detail, "metrics": {}, "cost": {}}
+
+
+def _result_head(spec: RunSpec, run: RunFolder) -> dict[str, Any]:
+    return {
+        "run_id": spec.run_id,
+        "name": spec.name,
+        "suite": spec.suite,
+        "task": spec.task_label,
+        "loss": spec.loss_label,
+        "seed": spec.seed,
+        "task_version": spec.task_version,
+        "data_digest": spec.data_digest,
+        "protocol": spec.protocol,
+        "budget": {"iterations": spec.budget.iterations, "samples": spec.budget.samples},
+        "attempts": run.attempts,
+        "finished_at": time.time(),
+    }
+
+
+def _cause(error: BaseException) -> str:
+    """One line: the error that a worker raised, out of what Ray wrapped around it."""
+    failures = getattr(error, "worker_failures", None)
+    if failures:
+        error = next(iter(failures.values()))
+    while True:
+        inner = getattr(error, "cause", None) or error.__cause__
+        if not isinstance(inner, BaseException) or inner is error:
+            break
+        error = inner
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[-1] if lines else 'no message'}"[:500]

@@ -1,0 +1,93 @@
+"""`eqbench ui`: MLflow's comparison interface on this project's store, on loopback, until Ctrl-C."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+
+from rich.console import Console
+
+from eqbench.errors import EnvironmentProblem
+from eqbench.tracking import public, sqlite_file
+
+SECONDS_TO_START = 90
+SECONDS_TO_STOP = 10
+
+
+def serve(uri: str, console: Console, port: int | None = None) -> None:
+    """Show the store at `uri` until interrupted.
+
+    Raises:
+        EnvironmentProblem: there is no store, the port is taken, or the server does not start.
+    """
+    if uri.startswith(("http://", "https://")):
+        console.print(f"The store is a server: open {public(uri)} in a browser")
+        return
+    file = sqlite_file(uri)
+    if file and not file.exists():
+        raise EnvironmentProblem(f"{file}: there is no MLflow store yet; run a suite first")
+    with mlflow_server(uri, port) as (server, address):
+        console.print(f"MLflow UI: {address}  (Ctrl-C ends it)")
+        with contextlib.suppress(KeyboardInterrupt):
+            server.wait()
+
+
+@contextlib.contextmanager
+def mlflow_server(uri: str, port: int | None = None) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """An MLflow server on loopback that answers, with its address; ended on exit, by its process group."""
+    port = _free_port(port)
+    address = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--workers", "1"]
+    server = subprocess.Popen(
+        [*command, "--host", "127.0.0.1", "--port", str(port)],
+        env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        _wait_until_healthy(server, address)
+        yield server, address
+    finally:
+        _end(server)
+
+
+def _free_port(wanted: int | None) -> int:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", wanted or 0))
+        except OSError as error:
+            raise EnvironmentProblem(f"--port {wanted}: {error.strerror}; choose another, or none") from error
+        return int(probe.getsockname()[1])
+
+
+def _wait_until_healthy(server: subprocess.Popen[bytes], address: str) -> None:
+    deadline = time.monotonic() + SECONDS_TO_START
+    while time.monotonic() < deadline:
+        if server.poll() is not None:
+            raise EnvironmentProblem(f"mlflow server ended at once with exit code {server.returncode}")
+        try:
+            with urllib.request.urlopen(f"{address}/health", timeout=2):
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.2)
+    raise EnvironmentProblem(f"mlflow server does not answer at {address} after {SECONDS_TO_START} s")
+
+
+def _end(server: subprocess.Popen[bytes]) -> None:
+    """Its worker processes too: it was started as the leader of a process group of its own."""
+    import signal
+
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(server.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            server.wait(SECONDS_TO_STOP)
+            return

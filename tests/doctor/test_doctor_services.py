@@ -1,0 +1,158 @@
+"""What the doctor says about MLflow's store, ports and Ray's token."""
+
+from __future__ import annotations
+
+import http.server
+import socket
+import sqlite3
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from eqbench.doctor import services
+
+
+@pytest.fixture(autouse=True)
+def no_store_in_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
+def closed_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def test_sqlite_store_that_will_be_created_is_not_created_by_looking(tmp_path: Path) -> None:
+    check = services.tracking_store(f"sqlite:///{tmp_path}/mlflow.db")
+    assert (check.status, check.found) == ("ok", f"{tmp_path}/mlflow.db: will be created")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_sqlite_store_in_a_missing_folder(tmp_path: Path) -> None:
+    check = services.tracking_store(f"sqlite:///{tmp_path}/my folder/mlflow.db")
+    assert (check.status, check.fix) == ("problem", f"mkdir -p '{tmp_path}/my folder'")
+
+
+def test_sqlite_store_that_exists(tmp_path: Path) -> None:
+    file = tmp_path / "mlflow.db"
+    connection = sqlite3.connect(file)
+    connection.execute("CREATE TABLE runs (id TEXT)")
+    connection.close()
+    assert services.tracking_store(f"sqlite:///{file}").found == f"{file}: writable, 1 tables"
+
+
+def test_sqlite_store_that_is_another_file(tmp_path: Path) -> None:
+    file = tmp_path / "mlflow.db"
+    file.write_bytes(b"not a database" * 100)
+    check = services.tracking_store(f"sqlite:///{file}")
+    assert check.status == "problem"
+    assert "not a database" in check.found
+    assert "eqbench sync" in check.fix
+
+
+def test_sqlite_store_that_another_process_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(services, "SERVER_SECONDS", 0.05)
+    file = tmp_path / "mlflow.db"
+    holder = sqlite3.connect(file)
+    holder.execute("CREATE TABLE runs (id TEXT)")
+    holder.execute("BEGIN EXCLUSIVE")
+    check = services.tracking_store(f"sqlite:///{file}")
+    holder.close()
+    assert (check.status, check.found) == ("problem", f"{file}: database is locked")
+    assert "fuser" in check.fix
+
+
+@pytest.mark.parametrize("uri", ["mlruns", "file:///data/mlruns", "sqlite://", "htp://tracking:5000"])
+def test_store_of_a_kind_that_mlflow_or_eqbench_refuses(uri: str) -> None:
+    check = services.tracking_store(uri)
+    assert check.status == "problem"
+    assert check.fix
+
+
+class Health(http.server.BaseHTTPRequestHandler):
+    """A tracking server as the doctor sees it."""
+
+    def do_GET(self) -> None:
+        status = {"/health": 200, "/closed/health": 401, "/broken/health": 500}.get(self.path, 404)
+        self.send_response(status)
+        self.end_headers()
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def server() -> Iterator[str]:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Health) as running:
+        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"ada:secret@127.0.0.1:{running.server_address[1]}"
+        running.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "fix"),
+    [
+        ("", "ok", ""),
+        ("/", "ok", ""),
+        ("/closed", "problem", "MLFLOW_TRACKING_TOKEN"),
+        ("/broken", "problem", "export MLFLOW_TRACKING_URI"),
+    ],
+)
+def test_server(path: str, status: str, fix: str, server: str) -> None:
+    check = services.tracking_store(f"http://{server}{path}")
+    assert check.status == status
+    assert fix in check.fix
+    assert "secret" not in check.found
+
+
+@pytest.mark.parametrize("scheme", ["http", "postgresql+psycopg2"])
+def test_server_that_is_not_there(scheme: str) -> None:
+    check = services.tracking_store(f"{scheme}://ada:secret@127.0.0.1:{closed_port()}/mlflow")
+    assert check.status == "problem"
+    assert "refused" in check.found
+    assert "secret" not in check.found
+
+
+def test_database_server_that_listens(server: str) -> None:
+    assert services.tracking_store(f"postgresql://{server}/mlflow").status == "ok"
+
+
+def test_the_environment_variable_decides_the_store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/other.db")
+    assert "other.db" in services.tracking_store("http://127.0.0.1:1").found
+
+
+def test_a_port_that_is_taken_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = int(listener.getsockname()[1])
+        check = services.ports({"Ray dashboard": port})
+    assert (check.status, check.found) == ("warning", f"taken: {port} (Ray dashboard)")
+    assert services.ports({"Ray dashboard": closed_port()}).status == "ok"
+
+
+@pytest.mark.parametrize(
+    ("environment", "status", "words"),
+    [
+        ({"RAY_AUTH_MODE": "disabled"}, "ok", "disabled"),
+        ({"RAY_AUTH_MODE": "tokn"}, "problem", "expected 'token' or 'disabled'"),
+        ({"RAY_AUTH_TOKEN": "abc"}, "ok", "RAY_AUTH_TOKEN"),
+        ({"RAY_AUTH_TOKEN_PATH": "/does/not/exist"}, "problem", "no such file"),
+        ({}, "ok", "none yet"),
+    ],
+)
+def test_ray_token(environment: dict[str, str], status: str, words: str, tmp_path: Path) -> None:
+    check = services.ray_token(environment, tmp_path)
+    assert check.status == status
+    assert words in check.found
+
+
+def test_ray_token_in_the_home_folder(tmp_path: Path) -> None:
+    file = tmp_path / ".ray" / "auth_token"
+    file.parent.mkdir()
+    file.write_text("abc")
+    check = services.ray_token({"RAY_AUTH_MODE": "token"}, tmp_path)
+    assert (check.status, check.found) == ("ok", f"from {file}")

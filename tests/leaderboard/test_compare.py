@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+import io
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from rich.console import Console
+from written_suites import make_spec, top1, write_run, write_suite
+
+from eqbench.errors import InputError
+from eqbench.leaderboard.compare import Comparison, compare, find_run, render
+from eqbench.run_folder import RunFolder, SuiteFolder
+
+
+def write_per_class(run: RunFolder, accuracy: list[float | None], names: list[str] | None = None) -> None:
+    ids = list(range(len(accuracy)))
+    columns: dict[str, list[Any]] = {
+        "class_id": ids,
+        "class_name": names or [f"class {i}" for i in ids],
+        "group": ["many" if i == 0 else "few" for i in ids],
+        "count": [100 - i for i in ids],
+        "num_eval": [50] * len(ids),
+        "accuracy": accuracy,
+    }
+    run.evaluation.mkdir()
+    pq.write_table(pa.table(columns), run.evaluation / "per_class.parquet")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> SuiteFolder:
+    folder = SuiteFolder(tmp_path, "quickstart")
+    folder.create()
+    return folder
+
+
+@pytest.fixture
+def pair(folder: SuiteFolder) -> tuple[RunFolder, RunFolder]:
+    a = make_spec(loss="cross_entropy")
+    b = make_spec(loss="softmax_eql", loss_params={"softmax_eql": {"tau": 1.0}})
+    return (
+        write_run(folder, a, {"top1": 90.0, "few": 10.0, "worst": None}),
+        write_run(folder, b, {"top1": 91.5, "few": 30.0, "worst": 1.0}),
+    )
+
+
+def shown(comparison: Comparison) -> str:
+    console = Console(width=100, file=io.StringIO(), color_system=None)
+    with console.capture() as capture:
+        console.print(render(comparison))
+    return capture.get()
+
+
+def test_configuration_and_metrics_side_by_side(pair: tuple[RunFolder, RunFolder]) -> None:
+    comparison = compare(*pair)
+    assert comparison.comparable
+    assert comparison.configuration == (
+        ("loss.name", "cross_entropy", "softmax_eql"),
+        ("loss.params", {}, None),
+        ("loss.params.tau", None, 1.0),
+    )
+    assert [(v.name, v.a, v.b, v.difference) for v in comparison.metrics[:2]] == [
+        ("top1", 90.0, 91.5, 1.5),
+        ("few", 10.0, 30.0, 20.0),
+    ]
+    worst = comparison.metrics[2]
+    assert math.isnan(worst.a)
+    assert math.isnan(worst.difference)
+    assert comparison.classes == ()
+    assert comparison.notes == (f"no result by class is stored for {pair[0].run_id} and {pair[1].run_id}",)
+
+
+def test_classes_by_size_of_their_difference(pair: tuple[RunFolder, RunFolder]) -> None:
+    write_per_class(pair[0], [90.0, 50.0, 10.0, None])
+    write_per_class(pair[1], [89.0, 70.0, 10.5, 5.0])
+    comparison = compare(*pair)
+    assert comparison.class_metric == "accuracy"
+    assert [(c.class_id, c.difference) for c in comparison.classes[:3]] == [(1, 20.0), (0, -1.0), (2, 0.5)]
+    assert math.isnan(comparison.classes[3].difference)
+    assert (comparison.classes[1].name, comparison.classes[1].group, comparison.classes[1].count) == (
+        "class 0",
+        "many",
+        100,
+    )
+
+
+def test_ten_classes_are_shown_and_all_are_in_the_json(pair: tuple[RunFolder, RunFolder]) -> None:
+    for run, step in zip(pair, (1, 2), strict=True):
+        write_per_class(run, [float(i * step) for i in range(25)])
+    comparison = compare(*pair)
+    text = shown(comparison)
+    assert "accuracy by class: the largest differences, 10 of 25 classes" in text
+    assert "class 24" in text
+    assert "class 15" in text
+    assert "class 14" not in text
+    as_dict = json.loads(json.dumps(comparison.as_dict(), allow_nan=False))
+    assert len(as_dict["classes"]) == 25
+    assert as_dict["classes"][0] == {
+        "class_id": 24, "class_name": "class 24", "group": "few", "count": 76, "a": 24.0, "b": 48.0, "difference": 24.0,
+    }  # fmt: skip
+    assert as_dict["metrics"]["worst"] == {"a": None, "b": 1.0, "difference": None}
+
+
+def test_only_the_same_classes_are_compared(pair: tuple[RunFolder, RunFolder]) -> None:
+    write_per_class(pair[0], [1.0, 2.0, 3.0], ["cat", "dog", "emu"])
+    write_per_class(pair[1], [1.0, 2.0], ["cat", "cow"])
+    comparison = compare(*pair)
+    assert [c.name for c in comparison.classes] == ["cat"]
+    assert comparison.notes == ("2 classes are not in both runs",)
+
+
+def test_another_key_is_not_comparable(folder: SuiteFolder) -> None:
+    a = write_run(folder, make_spec(), {"top1": 90.0})
+    b = write_run(folder, make_spec(iterations=100, protocol="accuracy:best"), {"top1": 91.0})
+    comparison = compare(a, b)
+    assert not comparison.comparable
+    assert [name for name, *_ in comparison.incomparable] == ["protocol", "iterations", "samples"]
+    text = " ".join(shown(comparison).split())
+    assert (
+        "Not comparable: the runs differ in protocol (accuracy:last and accuracy:best), iterations (400 and 100)"
+        in text
+    )
+
+
+def test_a_run_against_itself(pair: tuple[RunFolder, RunFolder]) -> None:
+    comparison = compare(pair[0], pair[0])
+    assert comparison.configuration == ()
+    assert "The configurations are the same." in shown(comparison)
+
+
+@pytest.mark.parametrize(("outcome", "reason"), [(None, "not run yet"), ("out of memory", "failed: out of memory")])
+def test_a_run_that_has_not_finished_is_an_input_error(folder: SuiteFolder, outcome: str | None, reason: str) -> None:
+    a = write_run(folder, make_spec(seed=0), {"top1": 90.0})
+    b = write_run(folder, make_spec(seed=1), outcome)
+    with pytest.raises(InputError, match=f"digits · cross_entropy · s1: {reason}; expected a finished run"):
+        compare(a, b)
+
+
+def test_a_broken_per_class_file_is_an_input_error(pair: tuple[RunFolder, RunFolder]) -> None:
+    write_per_class(pair[0], [1.0])
+    (pair[0].evaluation / "per_class.parquet").write_bytes(b"no parquet")
+    with pytest.raises(InputError, match=r"per_class\.parquet: cannot be read as Parquet"):
+        compare(*pair)
+
+
+def test_a_per_class_file_without_a_needed_column_is_an_input_error(pair: tuple[RunFolder, RunFolder]) -> None:
+    pair[0].evaluation.mkdir()
+    pq.write_table(pa.table({"class_id": [0], "accuracy": [1.0]}), pair[0].evaluation / "per_class.parquet")
+    with pytest.raises(InputError, match="column 'class_name' is missing; there are class_id, accuracy"):
+        compare(*pair)
+
+
+# -- finding a run -------------------------------------------------------------------------------------------
+
+
+def test_a_run_is_found_by_each_of_its_names(tmp_path: Path) -> None:
+    write_suite(tmp_path, {("digits", "cross_entropy"): top1(1, 2), ("digits", "softmax_eql"): top1(1, 2)})
+    wanted = make_spec(loss="softmax_eql", seed=1).run_id
+    for text in (
+        wanted,
+        wanted[:6],
+        f"quickstart/{wanted}",
+        f"quickstart/{wanted[:5]}",
+        "digits · softmax_eql · s1",
+        "digits·softmax_eql·s1",
+        "quickstart/digits · softmax_eql · s1",
+        "digits/softmax_eql/1",
+        "quickstart/digits/softmax_eql/1",
+        "quickstart/digits/softmax_eql/s1",
+    ):
+        assert find_run(tmp_path, text).run_id == wanted, text
+
+
+def test_a_name_means_the_run_of_the_current_plan(tmp_path: Path) -> None:
+    write_suite(tmp_path, {("digits", "a"): top1(1)}, iterations=100)
+    write_suite(tmp_path, {("digits", "a"): top1(2)})
+    assert find_run(tmp_path, "digits/a/0").run_id == make_spec(loss="a").run_id
+    old = make_spec(loss="a", iterations=100).run_id
+    assert find_run(tmp_path, old).run_id == old
+
+
+def test_a_run_in_two_suites_is_ambiguous_without_the_suite(tmp_path: Path) -> None:
+    for suite in ("one", "two"):
+        write_suite(tmp_path, {("digits", "a"): top1(1)}, suite=suite)
+    run_id = make_spec(loss="a").run_id
+    for text in ("digits/a/0", run_id, run_id[:4]):
+        with pytest.raises(InputError, match=f"2 runs are called so; expected one of one/{run_id}, two/{run_id}"):
+            find_run(tmp_path, text)
+    assert find_run(tmp_path, "two/digits/a/0").path.parent.name == "two"
+
+
+def test_an_unknown_run_gets_the_nearest_name(tmp_path: Path) -> None:
+    write_suite(tmp_path, {("digits", "softmax_eql"): top1(1)})
+    with pytest.raises(
+        InputError, match=r"run 'digits/sofmax_eql/0': no such run .* did you mean 'digits/softmax_eql/0'\?"
+    ):
+        find_run(tmp_path, "digits/sofmax_eql/0")
+    with pytest.raises(InputError, match="no such run"):
+        find_run(tmp_path, "")
+    with pytest.raises(InputError, match=r"no such run in .* \(0 runs\)"):
+        find_run(tmp_path / "nothing", "abcdef")
