@@ -9,7 +9,7 @@ SHELL := bash
 VENV := .venv
 PY := $(VENV)/bin/python
 SUITABLE := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
-PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
+PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
 	$$python -c '$(SUITABLE)' >/dev/null 2>&1 && { echo $$python; break; }; done)
 
 # Of pip's many lines, show those that take time: the downloads of 100 MB and more.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -34,10 +36,11 @@ class Announcer(tune.Callback):
     def __init__(self, specs: Mapping[str, RunSpec], watchers: Sequence[Watcher]) -> None:
         self._specs = specs
         self._watchers = watchers
+        self._endings: dict[str, dict[str, Any]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune saves its callbacks; watchers belong to this process and are left out."""
-        return {"_specs": {}, "_watchers": []}
+        return {"_specs": {}, "_watchers": [], "_endings": {}}
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._tell(trial, lambda watcher, run, spec: watcher.started(run, spec))
@@ -45,21 +48,25 @@ class Announcer(tune.Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        if "iteration" in result:
+        if "ended" in result:
+            self._endings[trial.config["run"]] = result
+        elif "iteration" in result:
             self._tell(trial, lambda watcher, run, spec: watcher.reported(run, spec, result))
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._end(trial)
+        path = trial.config["run"]
+        ending = self._endings.get(path, {})
+        self._end(trial, ending.get("failure", ""), json.loads(ending.get("result", "null")))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._end(trial)
+        self._end(trial, "its process was lost, again and again", None)
 
-    def _end(self, trial: Any) -> None:
+    def _end(self, trial: Any, failure: str, result: dict[str, Any] | None) -> None:
         run, spec = self._run_of(trial)
-        result = run.read_result()
         if result is None:
-            result = unsuccessful_result(spec, run, "failed", "its process was lost, again and again")
-            run.write_result(result)
+            result = unsuccessful_result(spec, run, "failed", failure or "it ended without a result")
+            with contextlib.suppress(OSError):  # the watchers hear of it all the same
+                run.write_result(result)
         for watcher in self._watchers:
             watcher.ended(run, spec, result)
 

@@ -7,6 +7,7 @@ damaged it; the digests tell. The previous checkpoint is removed only after the 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -17,6 +18,7 @@ from typing import Any
 import torch
 
 CHECKPOINT_VERSION = 1
+STATE, MANIFEST = "state.pt", "manifest.json"
 
 
 class CheckpointError(Exception):
@@ -37,8 +39,15 @@ class Checkpoints:
     def path(self, iteration: int) -> Path:
         return self.folder / f"{iteration:09d}"
 
+    def clean(self) -> None:
+        """Remove what a killed attempt has left half written or half removed."""
+        for leftover in self.folder.glob(".*.tmp"):
+            _remove(leftover)
+
     def save(self, iteration: int, state: dict[str, Any]) -> Path:
         """Write `state`, a tree of tensors and plain Python values, as the checkpoint of `iteration`.
+
+        Later checkpoints, which training has gone back behind because they are damaged, are removed.
 
         Raises:
             CheckpointError: it could not be written (disk full, no permission); earlier checkpoints are untouched.
@@ -46,25 +55,26 @@ class Checkpoints:
         final = self.path(iteration)
         temporary = self.folder / f".{final.name}.{os.getpid()}.tmp"
         try:
-            shutil.rmtree(temporary, ignore_errors=True)
             temporary.mkdir(parents=True)
-            with (temporary / "state.pt").open("wb") as file:
+            with (temporary / STATE).open("wb") as file:
                 torch.save(state, file)
                 file.flush()
                 os.fsync(file.fileno())
             self._write_manifest(temporary, iteration)
             if final.exists():
-                shutil.rmtree(final)
+                self._discard(final)
             temporary.rename(final)
             _flush_folder(self.folder)
-        except (
-            OSError,
-            RuntimeError,
-        ) as error:  # torch's zip writer turns a failed write into a RuntimeError
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise CheckpointError(f"checkpoint of iteration {iteration} not written to {final}: {error}") from error
-        for old in self.iterations()[: -self.keep]:
-            shutil.rmtree(self.path(old), ignore_errors=True)
+        except (OSError, RuntimeError) as error:
+            _remove(temporary)
+            # torch's zip writer turns a failed write into a RuntimeError that does not say why.
+            reason = error.__context__ if isinstance(error.__context__, OSError) else error
+            raise CheckpointError(f"checkpoint of iteration {iteration} not written to {final}: {reason}") from error
+        known = self.iterations()
+        kept = [other for other in known if other <= iteration][-self.keep :]
+        with contextlib.suppress(OSError):
+            for other in set(known).difference(kept):
+                self._discard(self.path(other))
         return final
 
     def load(self, iteration: int) -> dict[str, Any]:
@@ -75,17 +85,16 @@ class Checkpoints:
         """
         path = self.path(iteration)
         try:
-            manifest = json.loads((path / "manifest.json").read_text())
+            manifest = json.loads((path / MANIFEST).read_text())
             if manifest["version"] != CHECKPOINT_VERSION:
                 raise CheckpointError(
                     f"{path}: version {manifest['version']!r} is not known here; expected {CHECKPOINT_VERSION}"
                 )
-            for name, expected in manifest["files"].items():
-                if _digest(path / name) != expected["sha256"]:
-                    raise CheckpointError(f"{path / name}: content does not match its SHA-256 in manifest.json")
-            state: dict[str, Any] = torch.load(path / "state.pt", map_location="cpu", weights_only=True)
+            if _digest(path / STATE) != manifest["files"][STATE]["sha256"]:
+                raise CheckpointError(f"{path / STATE}: content does not match its SHA-256 in {MANIFEST}")
+            state: dict[str, Any] = torch.load(path / STATE, map_location="cpu", weights_only=True)
         except (OSError, KeyError, TypeError, ValueError) as error:
-            raise CheckpointError(f"{path}: incomplete or damaged ({error})") from error
+            raise CheckpointError(f"{path}: incomplete or damaged ({type(error).__name__}: {error})") from error
         return state
 
     def load_newest(self) -> tuple[int, dict[str, Any], list[str]]:
@@ -103,17 +112,29 @@ class Checkpoints:
                 damaged.append(str(error))
         return 0, {}, damaged
 
+    def _discard(self, path: Path) -> None:
+        """Remove a checkpoint; what a kill leaves of it is not taken for a damaged one."""
+        _remove(path.rename(path.with_name(f".{path.name}.discarded.tmp")))
+
     def _write_manifest(self, folder: Path, iteration: int) -> None:
-        state = folder / "state.pt"
+        state = folder / STATE
         manifest = {
             "version": CHECKPOINT_VERSION,
             "iteration": iteration,
             "files": {state.name: {"size": state.stat().st_size, "sha256": _digest(state)}},
         }
-        with (folder / "manifest.json").open("w") as file:
+        with (folder / MANIFEST).open("w") as file:
             json.dump(manifest, file, indent=1)
             file.flush()
             os.fsync(file.fileno())
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 def _digest(path: Path) -> str:

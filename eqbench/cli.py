@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
+import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +14,7 @@ import typer
 
 from eqbench import __version__
 from eqbench.errors import EnvironmentProblem, EqbenchError, InputError, nearest
+from eqbench.interruption import interruptible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -45,8 +46,8 @@ DEFAULT_STORAGE = Path("runs")
 
 def main() -> None:
     """Entry point: a user's mistake is one message and an exit code, never a traceback."""
-    with _errors_as_messages():
-        app()
+    with _errors_as_messages(), interruptible():
+        app(prog_name="eqbench")
 
 
 @contextlib.contextmanager
@@ -56,21 +57,24 @@ def _errors_as_messages() -> Iterator[None]:
     except EqbenchError as error:
         print(f"eqbench: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("eqbench: interrupted", file=sys.stderr)
-        sys.exit(EXIT_INTERRUPTED)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        print(f"eqbench: {place}{error.strerror or error}", file=sys.stderr)
+        sys.exit(EnvironmentProblem.exit_code)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"eqbench {__version__}")
+        raise typer.Exit
 
 
 @app.callback()
 def _options(
-    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
-) -> None:
-    if version:
-        print(f"eqbench {__version__}")
-        raise typer.Exit
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None: ...
 
 
 @app.command()
@@ -142,7 +146,7 @@ def run(
     try:
         summary = launching.launch(what, console)
     except KeyboardInterrupt:
-        again = " ".join(["eqbench", *sys.argv[1:]])
+        again = shlex.join(["eqbench", *sys.argv[1:]])
         print(f"eqbench: interrupted; nothing is lost, continue with: {again}", file=sys.stderr)
         raise typer.Exit(EXIT_INTERRUPTED) from None
     _show_board(what.folder, console)
@@ -183,14 +187,10 @@ def leaderboard(
     from eqbench.leaderboard.find import find_suite_folder
 
     board = load([find_suite_folder(storage, suite) for suite in suites])
-    if as_json or output_format != "table":
+    if out or as_json or output_format != "table":
         _write(table.render(board, "json" if as_json else output_format), out)
-        return
-    console = _console()
-    with console.capture() if out else contextlib.nullcontext() as captured:
-        console.print(*table.tables(board), sep="\n")
-    if captured:
-        _write(captured.get(), out)
+    else:
+        _console().print(*table.tables(board), sep="\n")
 
 
 @app.command()
@@ -252,9 +252,8 @@ def ui(
     from eqbench import tracking
     from eqbench.ui import serve
 
-    uri = tracking.resolve_uri()
-    tracking.reconcile(uri, storage)
-    serve(uri, _console(), port)
+    tracking.reconcile(None, storage)
+    serve(tracking.latest_uri(storage), _console(), port)
 
 
 def _seeds(text: str | None) -> list[int] | None:
@@ -270,7 +269,7 @@ def _show_board(folder: SuiteFolder, console: Console) -> None:
     from eqbench.leaderboard import load, table
 
     console.print(*table.tables(load([folder])), sep="\n")
-    console.print(f"\nresults     {folder.path}", highlight=False, soft_wrap=True)
+    console.print(f"\nresults       {folder.path}", highlight=False, soft_wrap=True)
     console.print("look further  eqbench ui", highlight=False)
     console.print(f"              eqbench leaderboard {folder.suite} --format markdown", highlight=False)
 

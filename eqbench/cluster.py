@@ -5,15 +5,19 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import socket
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from eqbench.errors import EnvironmentProblem
 from eqbench.run_spec import Resources
 
+CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 LOCAL_OBJECT_STORE_BYTES = 256 * 2**20
+SECONDS_TO_ANSWER = 10
 WORKER_ENVIRONMENT = {
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
 }
@@ -23,6 +27,7 @@ DRIVER_ENVIRONMENT = {
     "TUNE_WARN_THRESHOLD_S": "60",
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_worker_maximum_startup_concurrency": "64",
+    "RAY_worker_niceness": "0",  # at Ray's 15, its own background processes go before training
 }
 
 
@@ -33,26 +38,21 @@ def connected(verbose: bool = False) -> Iterator[None]:
     Raises:
         EnvironmentProblem: Ray does not start, the cluster does not answer, or its State API is missing.
     """
+    for name, value in DRIVER_ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     import ray
 
     if ray.is_initialized():
         yield
         return
-    for name, value in DRIVER_ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    quiet: dict[str, Any] = {} if verbose else {"log_to_driver": False, "logging_level": "ERROR"}
     address = os.environ.get("RAY_ADDRESS")
+    quiet: dict[str, Any] = {} if verbose else {"log_to_driver": False, "logging_level": "ERROR"}
     try:
         if address:
+            _require_answer(address)
             ray.init(address=address, runtime_env={"env_vars": WORKER_ENVIRONMENT}, **quiet)
         else:
-            os.environ.setdefault("RAY_AUTH_MODE", "disabled")
-            ray.init(
-                address="local",
-                num_cpus=len(os.sched_getaffinity(0)),
-                object_store_memory=LOCAL_OBJECT_STORE_BYTES,
-                **quiet,
-            )
+            _start_local(quiet)
     except (ConnectionError, OSError, RuntimeError, ValueError) as error:
         where = f"the cluster at RAY_ADDRESS={address}" if address else "a local Ray"
         raise EnvironmentProblem(f"cannot connect to {where}: {error}") from error
@@ -63,13 +63,57 @@ def connected(verbose: bool = False) -> Iterator[None]:
         ray.shutdown()
 
 
+def _start_local(options: Mapping[str, Any]) -> None:
+    """Start Ray on this machine at a port that its processes know.
+
+    Ray's helpers of a run, which free what a lost run held, would otherwise look for any Ray on the machine, and fail
+    when there are several.
+    """
+    import ray
+
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        port = str(probe.getsockname()[1])
+    known_to_its_processes = {"RAY_GCS_SERVER_PORT": port, "RAY_ADDRESS": f"127.0.0.1:{port}"}
+    os.environ.update(known_to_its_processes)
+    try:
+        ray.init(
+            address="local",
+            num_cpus=local_cpus(),
+            object_store_memory=LOCAL_OBJECT_STORE_BYTES,
+            **options,
+        )
+    finally:
+        for name in known_to_its_processes:
+            del os.environ[name]
+
+
+def local_cpus(quota_file: Path = CPU_QUOTA) -> int:
+    """CPUs that this process may use: of its affinity, and of the quota of its container (cgroup v2)."""
+    cpus = len(os.sched_getaffinity(0))
+    with contextlib.suppress(OSError, ValueError):
+        quota, period = quota_file.read_text().split()
+        cpus = min(cpus, max(1, int(quota) // int(period)))
+    return cpus
+
+
+def _require_answer(address: str) -> None:
+    """Ray itself would try for many minutes."""
+    if "://" in address:
+        raise ValueError("expected <host>:<port> of the head node (a job that was submitted has it), or auto")
+    host, _, port = address.rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=SECONDS_TO_ANSWER).close()
+
+
 def _require_state_api() -> None:
     """Without it, trials that a scheduler stops keep their resources and the suite hangs."""
+    import ray
     from ray.util.state import list_actors
     from ray.util.state.exception import RayStateApiException
 
     try:
-        list_actors(limit=1)
+        list_actors(address=ray.get_runtime_context().gcs_address, limit=1)
     except (RayStateApiException, ConnectionError, RuntimeError) as error:
         raise EnvironmentProblem(
             f"Ray's State API does not answer ({error}); install the dashboard: pip install 'ray[default]'"

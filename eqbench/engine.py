@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import signal
-import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eqbench import cluster, environment
-from eqbench.run_folder import SuiteFolder
+from eqbench.errors import EnvironmentProblem
+from eqbench.interruption import interruptible
+from eqbench.run_folder import RunFolder, SuiteFolder
 from eqbench.run_spec import Resources, RunSpec
 from eqbench.trial import run_trial, unsuccessful_result
 
@@ -36,6 +36,11 @@ class Summary:
     failed: tuple[str, ...]
     unfinished: tuple[str, ...]
     interrupted: bool
+
+    @property
+    def status(self) -> dict[str, str]:
+        """`finished`, `failed` or `unfinished`, by run id."""
+        return {run_id: name for name in ("finished", "failed", "unfinished") for run_id in getattr(self, name)}
 
 
 def remaining(specs: Sequence[RunSpec], folder: SuiteFolder) -> list[RunSpec]:
@@ -62,19 +67,20 @@ def execute(specs: Sequence[RunSpec], folder: SuiteFolder, watchers: Sequence[Wa
     shapes = plan_concurrency(specs)
     by_shape = [(shape, [spec for spec in specs if spec.resources == shape]) for shape in shapes]
     interrupted = False
-    scratch = folder.path / ".ray" / f"{time.time_ns()}"
+    results = _Results()
+    scratch = folder.path / ".ray"
+    shutil.rmtree(scratch, ignore_errors=True)  # of a call that was killed
     try:
-        with _interruptible():
+        with interruptible():
             for shape, group in by_shape:
-                _tune(group, folder, scratch, shapes[shape], watchers)
+                _tune(group, folder, scratch / f"{time.time_ns()}", shapes[shape], [results, *watchers])
     except KeyboardInterrupt:
         interrupted = True
         _stop_everything()
         _mark_killed(specs, folder, watchers)
-    shutil.rmtree(scratch, ignore_errors=True)
-    with contextlib.suppress(OSError):
-        scratch.parent.rmdir()
-    return summarize(specs, folder, interrupted)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return summarize(specs, folder, interrupted, results.status)
 
 
 def _tune(
@@ -90,6 +96,7 @@ def _tune(
         param_space={
             "run": tune.grid_search(paths),
             "scratch": str(scratch),
+            "folder": str(Path.cwd()),
             "code": environment.git_state(),
         },
         tune_config=tune.TuneConfig(max_concurrent_trials=at_once, reuse_actors=True),
@@ -104,36 +111,35 @@ def _tune(
     tuner.fit()
 
 
-def summarize(specs: Sequence[RunSpec], folder: SuiteFolder, interrupted: bool = False) -> Summary:
-    """What has become of `specs` so far, from their folders."""
-    status = {}
+class _Results:
+    """Remembers how each run ended."""
+
+    def __init__(self) -> None:
+        self.status: dict[str, str] = {}
+
+    def started(self, run: RunFolder, spec: RunSpec) -> None: ...
+
+    def reported(self, run: RunFolder, spec: RunSpec, metrics: dict[str, Any]) -> None: ...
+
+    def ended(self, run: RunFolder, spec: RunSpec, result: dict[str, Any]) -> None:
+        self.status[spec.run_id] = result["status"]
+
+
+def summarize(
+    specs: Sequence[RunSpec], folder: SuiteFolder, interrupted: bool = False, known: Mapping[str, str] | None = None
+) -> Summary:
+    """What has become of `specs` so far: as `known`, else from their folders."""
+    status = dict(known or {})
     for spec in specs:
-        result = folder.run(spec.run_id).read_result()
-        status[spec.run_id] = result["status"] if result else "unfinished"
+        if spec.run_id not in status:
+            result = folder.run(spec.run_id).read_result()
+            status[spec.run_id] = result["status"] if result else "unfinished"
     return Summary(
         finished=tuple(run_id for run_id, state in status.items() if state == "finished"),
         failed=tuple(run_id for run_id, state in status.items() if state == "failed"),
         unfinished=tuple(run_id for run_id, state in status.items() if state not in ("finished", "failed")),
         interrupted=interrupted,
     )
-
-
-@contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
-    """Let SIGTERM interrupt like Ctrl-C does."""
-
-    def interrupt(*_: Any) -> None:
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    previous = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
 
 
 def _stop_everything() -> None:
@@ -147,8 +153,10 @@ def _mark_killed(specs: Sequence[RunSpec], folder: SuiteFolder, watchers: Sequen
     """Runs that had started and not ended get the status `killed`; the next call continues them."""
     for spec in specs:
         run = folder.run(spec.run_id)
-        if run.attempts and run.read_result() is None:
-            with run.exclusively():
-                run.write_result(unsuccessful_result(spec, run, "killed", "interrupted; run again to continue"))
-            for watcher in watchers:
-                watcher.ended(run, spec, unsuccessful_result(spec, run, "killed", "interrupted"))
+        if not run.attempts or run.read_result() is not None:
+            continue
+        result = unsuccessful_result(spec, run, "killed", "interrupted; run again to continue")
+        with contextlib.suppress(OSError, EnvironmentProblem), run.exclusively():
+            run.write_result(result)
+        for watcher in watchers:
+            watcher.ended(run, spec, result)

@@ -20,7 +20,8 @@ def git_state(folder: Path | None = None) -> dict[str, Any]:
     Both are None where there is no git checkout: an installed package, or a job's copy of the working folder.
     """
     folder = folder or Path(eqbench.__file__).parent
-    sha = _git(folder, "rev-parse", "HEAD")
+    tracked = _git(folder, "ls-files", "--error-unmatch", "__init__.py") is not None
+    sha = _git(folder, "rev-parse", "HEAD") if tracked else None
     status = _git(folder, "status", "--porcelain", "--untracked-files=no") if sha else None
     return {"git_sha": sha, "dirty": None if status is None else bool(status)}
 

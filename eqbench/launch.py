@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from eqbench.progress import progress_for
 from eqbench.run_folder import RunFolder, SuiteFolder
 from eqbench.run_spec import RunSpec
 from eqbench.suite import Suite
-from eqbench.tracking import Follower, NullTracker, Tracker, resolve_uri
+from eqbench.tracking import Follower, NullTracker, Tracker, resolve_uri, sync
 
 
 @dataclass(frozen=True)
@@ -76,30 +77,46 @@ def launch(what: Launch, console: Console) -> engine.Summary:
         todo = engine.remaining(what.specs, folder)
         skipped = len(what.specs) - len(todo)
         console.print(f"{what.suite.name}: {len(what.specs)} runs, {skipped} finished already, {len(todo)} to do")
+        if todo:
+            with cluster.connected(what.verbose):
+                at_once = engine.plan_concurrency(todo)
+                rate = ", then ".join(f"{min(runs, len(todo))} at once" for runs in at_once.values())
+                console.print(f"{rate}; results in {folder.path}", highlight=False, soft_wrap=True)
+                folder.write_plan(what.plan, what.suite.text)
+                return _run(what.specs, todo, folder, Tracker(uri, folder) if what.mlflow else NullTracker(), console)
         folder.write_plan(what.plan, what.suite.text)
-        tracker = Tracker(uri, folder) if what.mlflow else NullTracker()
-        if not todo:
-            return engine.summarize(what.specs, folder)
-        with cluster.connected(what.verbose):
-            at_once = engine.plan_concurrency(todo)
-            console.print(f"{', '.join(f'{runs} at once' for runs in at_once.values())}; results in {folder.path}")
-            _run(todo, folder, tracker, console)
-        if tracker.behind:
-            console.print(f"MLflow is behind ({tracker.behind}); nothing is lost: run `eqbench sync` once it is back")
-        return engine.summarize(what.specs, folder)
+    if what.mlflow:
+        _say_if_behind(sync(what.storage, [folder.suite], uri).behind, console)
+    return engine.summarize(what.specs, folder)
 
 
-def _run(todo: Sequence[RunSpec], folder: SuiteFolder, tracker: Tracker | NullTracker, console: Console) -> None:
-    tracker.open(command=" ".join(["eqbench", *sys.argv[1:]]))
+def _run(
+    specs: Sequence[RunSpec],
+    todo: Sequence[RunSpec],
+    folder: SuiteFolder,
+    tracker: Tracker | NullTracker,
+    console: Console,
+) -> engine.Summary:
+    tracker.open(command=shlex.join(["eqbench", *sys.argv[1:]]), run_ids=[spec.run_id for spec in todo])
     status = "FAILED"
     try:
         with Follower(tracker) as follower, progress_for(console, len(todo)) as progress:
             summary = engine.execute(todo, folder, [progress, _Tracking(follower)])
-        status = "KILLED" if summary.interrupted else "FINISHED" if not summary.failed else "FAILED"
+        status = "KILLED" if summary.interrupted else "FAILED" if summary.failed or summary.unfinished else "FINISHED"
+    except KeyboardInterrupt:
+        status = "KILLED"
+        raise
     finally:
         tracker.close(status)
+    _say_if_behind([tracker.behind] if tracker.behind else [], console)
     if summary.interrupted:
         raise KeyboardInterrupt
+    return engine.summarize(specs, folder, known=summary.status)
+
+
+def _say_if_behind(reasons: Sequence[str], console: Console) -> None:
+    for reason in reasons:
+        console.print(f"MLflow is behind ({reason}); nothing is lost: run `eqbench sync` once it is back")
 
 
 def dry_run(what: Launch, console: Console) -> None:

@@ -8,6 +8,7 @@ outside eqbench. Importing this module, `names` and `describe` import neither to
 from __future__ import annotations
 
 import ast
+import hashlib
 import importlib
 import inspect
 import sys
@@ -123,6 +124,17 @@ def load(kind: KindName, name: str) -> type[Any]:
             f"{kind} {name!r} cannot be imported here: {error}; `eqbench doctor` tells what to install"
         ) from error
     return _checked(kind, name, getattr(module, module.__all__[0]))
+
+
+def source_digest(cls: type[Any]) -> str | None:
+    """Twelve hexadecimal digits of the SHA-256 of the file that defines a class; None for eqbench's own classes.
+
+    Changes of eqbench's own that make results incomparable raise a task's version instead.
+    """
+    if cls.__module__.partition(".")[0] == "eqbench":
+        return None
+    file = inspect.getsourcefile(cls)
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest()[:12] if file else None
 
 
 def bind(cls: type[Any], params: Mapping[str, Any], *, where: str, supplied: Collection[str] = ()) -> dict[str, Any]:

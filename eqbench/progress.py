@@ -39,7 +39,7 @@ class PlainProgress:
         done = f"{metrics['iteration']}/{spec.budget.iterations}"
         values = {"train/loss": metrics.get("train/loss"), **_main_metric(metrics)}
         shown = "  ".join(f"{name} {value:.4g}" for name, value in values.items() if value is not None)
-        self._print(f"iteration {done}  {spec.name}  {shown}")
+        self._print(f"iteration {done}  {spec.name}  {shown}".rstrip())
 
     def ended(self, run: RunFolder, spec: RunSpec, result: dict[str, Any]) -> None:
         self._ended += 1

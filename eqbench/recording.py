@@ -40,7 +40,8 @@ class Recorder:
         self._samples_since = self._budget.samples_after(iteration)
         self._since = time.perf_counter()
         if self.writes:
-            self.folder.rewind_to(iteration)
+            # The last checkpoint is written before the last evaluation, every other one after its evaluation.
+            self.folder.rewind_to(iteration, evaluated=iteration < self._budget.iterations)
             write_atomically(self.folder.path / "dataset.json", json.dumps(self._describe_data()) + "\n")
 
     def add(self, loss: torch.Tensor) -> None:
@@ -67,6 +68,8 @@ class Recorder:
 
     def _snapshot(self, iteration: int) -> None:
         """Write the accumulated gradient statistics of every class."""
+        if not self.losses:
+            return
         import pyarrow as pa
         import pyarrow.parquet as pq
 

@@ -20,20 +20,21 @@ What a run measured is written here first; everything else (MLflow, leaderboard,
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import yaml
 
+from eqbench import file_lock
 from eqbench.errors import EnvironmentProblem, InputError
 from eqbench.run_spec import RunSpec
 
 RESULT_VERSION = 1
+RESULT_KEYS = {"status": str, "status_detail": str, "metrics": dict, "cost": dict}
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -46,8 +47,9 @@ def write_atomically(path: Path, content: str | bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except OSError:
+    except OSError as error:
         temporary.unlink(missing_ok=True)
+        error.filename = error.filename or str(path)
         raise
 
 
@@ -73,7 +75,7 @@ class RunFolder:
     @property
     def newest_checkpoint(self) -> int:
         """Iteration of the newest checkpoint on disk; 0 without one."""
-        return max((int(path.name) for path in self.checkpoints.glob("[0-9]*")), default=0)
+        return max((int(path.name) for path in self.checkpoints.glob("*") if path.name.isdecimal()), default=0)
 
     # -- specification -------------------------------------------------------------------------------------------
 
@@ -89,17 +91,22 @@ class RunFolder:
     # -- events --------------------------------------------------------------------------------------------------
 
     def append_event(self, iteration: int, samples: int, metrics: Mapping[str, float]) -> None:
-        """Add one record; the line is complete on disk or absent."""
-        line = json.dumps(
-            {
-                "iteration": iteration,
-                "samples": samples,
-                "time_ms": time.time_ns() // 1_000_000,
-                "metrics": dict(metrics),
-            }
-        )
-        with self.events_file.open("a") as file:
-            file.write(line + "\n")
+        """Add one record, on a line of its own also where a crash has cut off the line before.
+
+        Raises:
+            OSError: it could not be written completely.
+        """
+        now = time.time_ns() // 1_000_000
+        event = {"iteration": iteration, "samples": samples, "time_ms": now, "metrics": dict(metrics)}
+        line = json.dumps(event, allow_nan=False).encode() + b"\n"
+        try:
+            with self.events_file.open("a+b") as file:
+                if file.tell() and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n":
+                    line = b"\n" + line
+                file.write(line)
+        except OSError as error:
+            error.filename = str(self.events_file)
+            raise
 
     def read_events(self, newest_bytes: int | None = None) -> list[dict[str, Any]]:
         """Complete records, oldest first, of the whole file or its end. A line cut off by a crash is left out."""
@@ -112,9 +119,13 @@ class RunFolder:
             lines = file.read().split(b"\n")
         return [event for line in lines[start > 0 :] if (event := _parsed(line)) is not None]
 
-    def rewind_to(self, iteration: int) -> None:
-        """Forget what was recorded after `iteration`: training goes on from there and records it again."""
-        kept = [event for event in self.read_events() if event["iteration"] <= iteration]
+    def rewind_to(self, iteration: int, *, evaluated: bool = True) -> None:
+        """Forget what was recorded after `iteration`: training goes on from there and records it again.
+
+        So is an evaluation at `iteration` itself unless it is known to be done (`evaluated`).
+        """
+        last = iteration, evaluated
+        kept = [event for event in self.read_events() if (event["iteration"], is_evaluation(event)) <= last]
         if self.events_file.exists():
             write_atomically(self.events_file, "".join(json.dumps(event) + "\n" for event in kept))
         for part in self.gradients.glob("*.parquet"):
@@ -129,12 +140,9 @@ class RunFolder:
             EnvironmentProblem: another process still holds it after `patience` seconds.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / ".lock").open("a") as file:
-            deadline = time.monotonic() + patience
-            while not _try_lock(file):
-                if time.monotonic() > deadline:
-                    raise EnvironmentProblem(f"{self.path}: another process has been training this run")
-                time.sleep(0.1)
+        with file_lock.hold(self.path / ".lock", patience) as held:
+            if held is None:
+                raise EnvironmentProblem(f"{self.path}: another process has been training this run")
             yield
 
     # -- state and result ----------------------------------------------------------------------------------------
@@ -152,16 +160,14 @@ class RunFolder:
         return int(self._read_json(self.state_file).get("attempt", 0))
 
     def write_result(self, result: Mapping[str, Any]) -> None:
-        write_atomically(
-            self.result_file,
-            json.dumps({"schema_version": RESULT_VERSION, **result}, indent=1, allow_nan=False) + "\n",
-        )
+        content = {"schema_version": RESULT_VERSION, **result}
+        write_atomically(self.result_file, json.dumps(content, indent=1, allow_nan=False) + "\n")
 
     def read_result(self) -> dict[str, Any] | None:
         """The result, or None while the run has not ended.
 
         Raises:
-            InputError: the file was written by a later, unknown version of the schema.
+            InputError: the file was written by a later, unknown version of the schema, or is not a result.
         """
         result = self._read_json(self.result_file)
         if not result:
@@ -171,6 +177,9 @@ class RunFolder:
                 f"{self.result_file}: schema_version: {result.get('schema_version')!r} is not known here; "
                 f"expected {RESULT_VERSION}"
             )
+        for key, kind in RESULT_KEYS.items():
+            if not isinstance(result.get(key), kind):
+                raise InputError(f"{self.result_file}: {key}: {result.get(key)!r}, expected a {kind.__name__}")
         return result
 
     @property
@@ -181,7 +190,7 @@ class RunFolder:
     def _read_json(self, path: Path) -> dict[str, Any]:
         try:
             content = json.loads(path.read_text())
-        except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
+        except (FileNotFoundError, ValueError):
             return {}
         return content if isinstance(content, dict) else {}
 
@@ -220,20 +229,20 @@ class SuiteFolder:
         return [RunFolder(file.parent) for file in sorted(self.path.glob("*/run.yaml"))]
 
     def write_plan(self, specs: list[RunSpec], suite_text: str) -> None:
-        """Write every run's specification and their order."""
+        """Write their order, and the specification of every run that has not finished."""
         for spec in specs:
-            self.run(spec.run_id).write_spec(spec)
+            run = self.run(spec.run_id)
+            if not run.finished:
+                run.write_spec(spec)
         write_atomically(self.suite_file, suite_text)
-        write_atomically(
-            self.plan_file,
-            json.dumps({"suite": self.suite, "run_ids": [spec.run_id for spec in specs]}, indent=1) + "\n",
-        )
+        plan = {"suite": self.suite, "run_ids": [spec.run_id for spec in specs]}
+        write_atomically(self.plan_file, json.dumps(plan, indent=1) + "\n")
 
     def read_plan(self) -> list[str]:
         """Run ids of the last `eqbench run`, in the suite's order."""
         try:
             return [str(run_id) for run_id in json.loads(self.plan_file.read_text())["run_ids"]]
-        except (FileNotFoundError, json.JSONDecodeError, KeyError, TypeError):
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
             return []
 
     def planned(self) -> list[RunFolder]:
@@ -249,12 +258,10 @@ class SuiteFolder:
         Raises:
             EnvironmentProblem: another process holds it.
         """
-        with self.lock_file.open("a+") as file:
-            if not _try_lock(file):
-                file.seek(0)
-                raise EnvironmentProblem(
-                    f"{self.path}: another eqbench process ({file.read().strip() or 'unknown'}) works on this suite"
-                )
+        with file_lock.hold(self.lock_file, patience=1.0) as file:  # who only looks at the lock has it for an instant
+            if file is None:
+                holder = self.lock_file.read_text().strip() or "unknown"
+                raise EnvironmentProblem(f"{self.path}: another eqbench process ({holder}) works on this suite")
             file.truncate(0)
             file.write(f"pid {os.getpid()}")
             file.flush()
@@ -263,10 +270,12 @@ class SuiteFolder:
     @property
     def locked(self) -> bool:
         """Whether a living driver works on this suite."""
-        if not self.lock_file.exists():
-            return False
-        with self.lock_file.open("a+") as file:
-            return not _try_lock(file)
+        return file_lock.is_held(self.lock_file)
+
+
+def is_evaluation(event: Mapping[str, Any]) -> bool:
+    """Whether an event holds the numbers of an evaluation."""
+    return any(name.startswith("val/") for name in event["metrics"])
 
 
 def last_event(run: RunFolder) -> dict[str, Any] | None:
@@ -284,15 +293,7 @@ def suites_in(storage: Path) -> list[SuiteFolder]:
 
 def _parsed(line: bytes) -> dict[str, Any] | None:
     try:
-        event: dict[str, Any] = json.loads(line)
-    except (json.JSONDecodeError, UnicodeDecodeError):
+        event = json.loads(line)
+    except ValueError:
         return None
-    return event
-
-
-def _try_lock(file: IO[str]) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+    return event if isinstance(event, dict) and {"iteration", "metrics"} <= event.keys() else None

@@ -34,6 +34,8 @@ class Plugin(Model):
 
     name: str
     params: dict[str, Any] = {}
+    source: str | None = None
+    """Of a class outside eqbench: digest of the file that defines it, so that an edited class is another run."""
 
 
 class SGD(Model):
@@ -111,7 +113,10 @@ class RandomSampling(Model):
 
 
 class Train(Model):
-    """How a model is trained. Everything here decides the result and is part of a run's identity."""
+    """How a model is trained. It decides the result and is part of a run's identity.
+
+    `evaluate_every_epochs` is not: the last weights are judged, however often one looks at them before.
+    """
 
     epochs: Count | None = None
     iterations: Count | None = None
@@ -137,17 +142,30 @@ class Train(Model):
 
 
 class Resources(Model):
-    """What a run uses of a machine or cluster, and how often it saves. Not part of its identity."""
+    """What a run uses of a machine or cluster, and how often it saves. Not part of its identity.
 
-    num_workers: Count = 1
-    cpus_per_worker: Positive = 1
-    gpus_per_worker: NonNegative = 0
-    loader_processes: WholeNumber = 0
+    Samples, normalisers and statistics do not depend on the number of workers. Batch normalisation does: each worker
+    normalises its own share unless `train.sync_batchnorm` is set; the result of such a run says so.
+    """
+
+    num_workers: Annotated[int, Field(ge=1, le=2**16)] = 1
+    cpus_per_worker: Annotated[float, Field(ge=0.01, le=2**16)] = 1
+    gpus_per_worker: Annotated[float, Field(ge=0, le=2**10)] = 0
+    loader_processes: Annotated[int, Field(ge=0, le=1024)] = 0
     record_every: Count = 50
     """Iterations between two records of the training metrics; a checkpoint is only taken at a record."""
     checkpoint_minutes: NonNegative = 5
     """A checkpoint is written at the end of each epoch, and at the first record after this many minutes."""
-    max_failures: WholeNumber = 2
+    max_failures: Annotated[int, Field(ge=0, le=1000)] = 2
+
+    @model_validator(mode="after")
+    def _whole_gpus_for_several_workers(self) -> Resources:
+        if self.gpus_per_worker % 1 and (self.num_workers > 1 or self.gpus_per_worker > 1):
+            raise ValueError(
+                f"gpus_per_worker {self.gpus_per_worker:g} with num_workers {self.num_workers}: expected whole GPUs; a "
+                "share of one is for runs of a single worker, since workers of one run cannot share a GPU"
+            )
+        return self
 
 
 class Budget(Model):
@@ -221,7 +239,11 @@ class RunSpec(Model):
     @property
     def identity(self) -> dict[str, Any]:
         """Everything that decides the result, as plain data."""
-        fields = self.model_dump(mode="json", exclude={"suite", "task_label", "loss_label", "resources"})
+        not_deciding: Any = {
+            **dict.fromkeys(("suite", "task_label", "loss_label", "resources"), True),
+            "train": {"evaluate_every_epochs"},
+        }
+        fields = self.model_dump(mode="json", exclude=not_deciding)
         fields["data"]["params"] = {
             key: value for key, value in fields["data"]["params"].items() if key not in PLACEMENT_PARAMETERS
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 
 import numpy as np
@@ -29,6 +30,8 @@ def seed_everything(*parts: int | str) -> None:
 
 def make_deterministic(deterministic: bool) -> None:
     """Let PyTorch use deterministic algorithms only, or the fastest ones."""
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it, PyTorch refuses to use cuBLAS
     torch.use_deterministic_algorithms(deterministic)
     torch.backends.cudnn.deterministic = deterministic
     torch.backends.cudnn.benchmark = not deterministic

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from eqbench.leaderboard.results import read_spec
 from eqbench.run_folder import RunFolder, SuiteFolder, last_event
 
 SECONDS_BETWEEN_LOOKS = 2.0
@@ -18,7 +19,10 @@ def describe(folder: SuiteFolder) -> list[dict[str, Any]]:
     """One entry per run, in the suite's order: what it is, its state, how far it is.
 
     States: `finished`, `failed`, `killed` (by Ctrl-C), `running`, `interrupted` (started, but its process is gone),
-    `planned`. All but the first two are continued by `eqbench run`.
+    `planned`. `eqbench run` continues all but the finished ones.
+
+    Raises:
+        InputError: a run's file cannot be read.
     """
     at_work = folder.locked
     return [_entry(run, at_work) for run in folder.planned()]
@@ -50,7 +54,7 @@ def watch(folder: SuiteFolder, console: Console) -> None:
 
 
 def _entry(run: RunFolder, at_work: bool) -> dict[str, Any]:
-    spec, result, event = run.read_spec(), run.read_result(), last_event(run)
+    spec, result, event = read_spec(run), run.read_result(), last_event(run)
     metrics = {name.removeprefix("val/"): value for name, value in (event or {"metrics": {}})["metrics"].items()}
     main = result.get("main_metric", "") if result else ""
     main = main or next((name for name in metrics if "/" not in name), "")

@@ -86,7 +86,7 @@ def _bind_plugin(kind: plugins.KindName, entry: PluginEntry, place: Place, probl
     except InputError as error:
         problems.append((place, str(error)))
     else:
-        return Plugin(name=entry.name, params=to_jsonable_python(params))
+        return Plugin(name=entry.name, params=to_jsonable_python(params), source=plugins.source_digest(cls))
     return None
 
 

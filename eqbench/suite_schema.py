@@ -121,6 +121,7 @@ def check(source: SuiteFile) -> SuiteSchema:
         problems += _duplicates(schema)
     if schema is not None and not problems:
         problems += _small_batches(source, schema)
+        problems += _unsynchronized(source, schema)
     if schema is None or problems:
         raise source.error(problems)
     return schema
@@ -246,4 +247,15 @@ def _small_batches(source: SuiteFile, schema: SuiteSchema) -> Iterator[Problem]:
                 source.inherited(("tasks", index), ("train", "batch_size")),
                 f"{train.batch_size}, expected at least {shares}: a sample for each of {resources.num_workers} "
                 f"(resources.num_workers) x {train.accumulate} (train.accumulate) micro-batches",
+            )
+
+
+def _unsynchronized(source: SuiteFile, schema: SuiteSchema) -> Iterator[Problem]:
+    for index, task in enumerate(schema.tasks):
+        resources = schema.resources_of(task)
+        if schema.train_of(task).sync_batchnorm and resources.num_workers > 1 and not resources.gpus_per_worker:
+            yield (
+                source.inherited(("tasks", index), ("train", "sync_batchnorm")),
+                "true, expected false: batch normalization over several workers needs GPUs, and "
+                "resources.gpus_per_worker is 0",
             )

@@ -22,6 +22,7 @@ from eqbench import distributed, optimization, tasks
 from eqbench.checkpoint import CheckpointError, Checkpoints
 from eqbench.data import samplers
 from eqbench.data.base import Draw
+from eqbench.errors import InputError
 from eqbench.recording import Recorder, peak_memory_mb
 from eqbench.run_folder import RunFolder
 from eqbench.run_spec import RunSpec
@@ -51,10 +52,11 @@ def train(spec: RunSpec, folder: RunFolder, device: torch.device) -> Outcome:
     config, budget = spec.train, spec.budget
     make_deterministic(config.deterministic)
     seed_everything(spec.seed, "model")
-    task = tasks.build(spec)
+    task = build_task(spec)
     trainer = Trainer(task.build_model().to(device), config, device)
     checkpoints = Checkpoints(folder.checkpoints)
     first, elapsed, warnings = restore(trainer, checkpoints)
+    warnings += trainer.warnings()
     recorder = Recorder(folder, task, trainer.model, device, budget)
     recorder.start(first)
     batches = training_batches(task, spec, first, device)
@@ -83,10 +85,26 @@ def train(spec: RunSpec, folder: RunFolder, device: torch.device) -> Outcome:
             warnings += save(checkpoints, done, trainer.state_dict() | {"elapsed": clock.seconds})
             saved = time.monotonic()
 
+    trainer.check_weights()
     seconds = clock.seconds
     evaluation = evaluate(task, trainer.evaluated, spec, device)
     recorder.evaluation(budget.iterations, evaluation)
     return Outcome(evaluation, cost(spec, seconds, clock.seconds - seconds, device), recorder.skipped_steps, warnings)
+
+
+def build_task(spec: RunSpec) -> Task:
+    """The task of a run, with the data that the run was planned with.
+
+    Raises:
+        InputError: the data found here are others.
+    """
+    task = tasks.build(spec)
+    if task.data.digest != spec.data_digest:
+        raise InputError(
+            f"data set {spec.data.name!r}: its digest here is {task.data.digest}, expected {spec.data_digest}, which "
+            "the run was planned with; the data have changed or differ between machines"
+        )
+    return task
 
 
 def cost(spec: RunSpec, train_seconds: float, evaluate_seconds: float, device: torch.device) -> dict[str, Any]:
@@ -175,6 +193,7 @@ def restore(trainer: Trainer, checkpoints: Checkpoints) -> tuple[int, float, lis
     state: dict[str, Any] = {}
     warnings: list[str] = []
     if distributed.rank() == 0:
+        checkpoints.clean()
         iteration, state, warnings = checkpoints.load_newest()
         for warning in warnings:
             logger.warning("%s; continuing from iteration %d", warning, iteration)
@@ -208,6 +227,8 @@ def _to(batch: Any, device: torch.device, channels_last: bool = False) -> Any:
         if channels_last and batch.ndim == 4:
             return batch.to(device, non_blocking=True, memory_format=torch.channels_last)
         return batch.to(device, non_blocking=True)
+    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
+        return type(batch)(*(_to(part, device, channels_last) for part in batch))
     if isinstance(batch, tuple | list):
         return type(batch)(_to(part, device, channels_last) for part in batch)
     if isinstance(batch, dict):

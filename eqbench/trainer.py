@@ -44,6 +44,17 @@ class Trainer:
         """The module whose weights are evaluated: the averaged one where there is one."""
         return self.ema.module if self.ema else self.model
 
+    def warnings(self) -> list[str]:
+        """What a reader of the result should know."""
+        norms = [module for module in self.model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+        synchronized = all(isinstance(norm, nn.SyncBatchNorm) for norm in norms)
+        if distributed.world_size() == 1 or synchronized:
+            return []
+        return [
+            f"each of {distributed.world_size()} workers normalises its own share of a batch: the result depends on "
+            "their number (train.sync_batchnorm on GPUs, or another normalisation, avoids it)"
+        ]
+
     def distribute(self) -> nn.Module:
         """The module to train: compiled if asked for, in DDP when there are several workers."""
         if self.config.compile:
@@ -60,7 +71,7 @@ class Trainer:
         """One optimizer step over its micro-batches; returns this worker's part of the loss.
 
         Raises:
-            TrainingFailed: the gradient is not finite. It has been averaged over all workers, so they all raise.
+            TrainingFailed: gradient or loss is not finite. They are averaged over all workers, so all raise.
         """
         network.train()
         self.optimizer.zero_grad(set_to_none=True)
@@ -75,9 +86,9 @@ class Trainer:
                 self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
         self.scaler.unscale_(self.optimizer)
-        if self._diverged(self._clip_gradient()):
+        if what := self._diverged(self._clip_gradient(), total):
             raise TrainingFailed(
-                f"non-finite gradient at iteration {iteration + 1} (loss {total.item():g} on rank {distributed.rank()})"
+                f"non-finite {what} at iteration {iteration + 1} (loss {total.item():g} on rank {distributed.rank()})"
             )
         self.scaler.step(self.optimizer)
         self.scaler.update()
@@ -113,7 +124,19 @@ class Trainer:
         gradients = [parameter.grad for parameter in self.model.parameters() if parameter.grad is not None]
         return nn.utils.get_total_norm(gradients)
 
-    def _diverged(self, norm: Tensor) -> bool:
-        if self.scaler.is_enabled():
-            return self.scaler.get_scale() < SMALLEST_SCALE
-        return not bool(torch.isfinite(norm))
+    def check_weights(self) -> None:
+        """Nothing looks at the weights after the last step but this.
+
+        Raises:
+            TrainingFailed: one is not finite.
+        """
+        if not all(torch.isfinite(parameter).all() for parameter in self.model.parameters()):
+            raise TrainingFailed("non-finite weights after the last iteration")
+
+    def _diverged(self, norm: Tensor, loss: Tensor) -> str:
+        """What of the step is not finite, the same on all workers, or nothing. A scaler cures gradients, not a loss."""
+        if not self.scaler.is_enabled():
+            return "" if torch.isfinite(norm) else "gradient"
+        if not torch.isfinite(distributed.mean(loss)):
+            return "loss"
+        return "gradient" if self.scaler.get_scale() < SMALLEST_SCALE else ""

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import math
+import os
 import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -10,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eqbench import environment
-from eqbench.run_folder import RunFolder
+from eqbench.run_folder import RunFolder, is_evaluation
 from eqbench.run_spec import RunSpec
 
 if TYPE_CHECKING:
@@ -28,36 +31,44 @@ def run_trial(config: dict[str, Any]) -> None:
     own callback for Ray Train (`TuneReportCallback`) can block forever when the last report meets the trial's end.
     """
     from ray import tune
+    from ray.exceptions import RayActorError
 
     run = RunFolder(Path(config["run"]))
+    if not run.spec_file.exists():
+        tune.report({"ended": True, "failure": f"{run.path} is not there: --storage must be shared by all machines"})
+        return
     spec = run.read_spec()
     fitting = ThreadPoolExecutor(max_workers=1).submit(_fit, spec, config)
-    reported = 0
+    reported = run.newest_checkpoint
     while not fitting.done():
         wait([fitting], timeout=SECONDS_BETWEEN_LOOKS)
-        for event in _evaluations(run, after=reported):
-            reported = event["iteration"]
-            tune.report({"iteration": reported, **event["metrics"]})
+        for iteration, metrics in _evaluations(run, after=reported).items():
+            reported = iteration
+            tune.report({"iteration": iteration, **metrics})
     try:
-        failure = fitting.result()
+        ending = fitting.result()
+    except RayActorError:  # a helper process of Ray was lost, not a worker: Tune starts the trial again
+        raise
     except Exception as error:
-        failure = {"detail": _cause(error), "traceback": traceback.format_exc()}
-    if failure:
-        run.error_file.write_text(failure["traceback"])
-        run.write_result(unsuccessful_result(spec, run, "failed", failure["detail"]))
-    tune.report({"ended": True})
+        ending = {"failure": _cause(error), "traceback": traceback.format_exc()}
+    if "failure" in ending:
+        with contextlib.suppress(OSError):  # a full disk may be what made it fail
+            run.error_file.write_text(ending["traceback"])
+    tune.report({"ended": True, **ending})
 
 
-def _evaluations(run: RunFolder, after: int) -> list[dict[str, Any]]:
-    """Events of evaluations after an iteration."""
-    return [
-        event
-        for event in run.read_events(newest_bytes=65536)
-        if event["iteration"] > after and any(name.startswith("val/") for name in event["metrics"])
-    ]
+def _evaluations(run: RunFolder, after: int) -> dict[int, dict[str, float]]:
+    """All metrics of each iteration after `after` at which there was an evaluation."""
+    metrics: dict[int, dict[str, float]] = {}
+    evaluated = []
+    for event in run.read_events(newest_bytes=65536):
+        if event["iteration"] > after:
+            metrics.setdefault(event["iteration"], {}).update(event["metrics"])
+            evaluated += [event["iteration"]] if is_evaluation(event) else []
+    return {iteration: metrics[iteration] for iteration in evaluated}
 
 
-def _fit(spec: RunSpec, config: dict[str, Any]) -> dict[str, str] | None:
+def _fit(spec: RunSpec, config: dict[str, Any]) -> dict[str, str]:
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
@@ -80,21 +91,28 @@ def _fit(spec: RunSpec, config: dict[str, Any]) -> dict[str, str] | None:
             failure_config=FailureConfig(max_failures=resources.max_failures),
         ),
     )
-    failure: dict[str, str] | None = trainer.fit().return_value  # type: ignore[attr-defined]
-    return failure
+    ending: dict[str, str] = trainer.fit().return_value  # type: ignore[attr-defined]
+    return ending
 
 
-def _worker(config: dict[str, Any]) -> dict[str, str] | None:
-    """What each worker of a run does; returns why it failed when trying again would not help."""
+def _worker(config: dict[str, Any]) -> dict[str, str]:
+    """What each worker of a run does; returns how it ended: `result` as JSON, or `failure` and `traceback`.
+
+    The first worker's ending reaches the driver through Ray: a file that another machine has just written may not be
+    visible there yet.
+    """
     import ray.train
     import ray.train.torch
 
+    with contextlib.suppress(FileNotFoundError):  # another machine of a cluster; there, Ray has set the folder
+        os.chdir(config["folder"])  # relative paths in a suite are the user's
     run = RunFolder(Path(config["run"]))
     context = ray.train.get_context()
     first = context.get_world_rank() == 0
     alone = context.get_world_size() == 1
     with run.exclusively() if first else contextlib.nullcontext():
-        return train_and_record(run, ray.train.torch.get_device(), code=config["code"], first=first, alone=alone)
+        failure = train_and_record(run, ray.train.torch.get_device(), code=config["code"], first=first, alone=alone)
+    return failure or {"result": json.dumps(run.read_result() if first else None)}
 
 
 def train_and_record(
@@ -108,7 +126,7 @@ def train_and_record(
     """Train the run of a folder in this process (with or without Ray) and write its result.
 
     Returns:
-        None, or why it failed (`detail`, `traceback`) when starting again would fail in the same way: a non-finite
+        None, or why it failed (`failure`, `traceback`) when starting again would fail in the same way: a non-finite
         gradient, on all ranks at once, or any error of a lone worker's own. Other errors are raised: the loss of
         a worker makes the others raise, and starting again helps.
     """
@@ -121,12 +139,12 @@ def train_and_record(
     try:
         outcome = train(spec, run, device)
     except TrainingFailed as error:
-        return {"detail": str(error), "traceback": traceback.format_exc()}
+        return {"failure": str(error), "traceback": traceback.format_exc()}
     except OSError:
         raise
     except Exception as error:
         if alone:
-            return {"detail": _cause(error), "traceback": traceback.format_exc()}
+            return {"failure": _cause(error), "traceback": traceback.format_exc()}
         raise
     if first:
         run.write_result(_finished_result(spec, run, outcome, code))
@@ -140,7 +158,7 @@ def _finished_result(spec: RunSpec, run: RunFolder, outcome: Outcome, code: dict
         "status": "finished",
         "status_detail": "",
         "main_metric": next(iter(metrics), ""),
-        "metrics": {name: value if value == value else None for name, value in metrics.items()},
+        "metrics": {name: value if math.isfinite(value) else None for name, value in metrics.items()},
         "cost": outcome.cost,
         "environment": {**environment.describe_machine(), **code},
         "skipped_steps": outcome.skipped_steps,
@@ -172,13 +190,18 @@ def _result_head(spec: RunSpec, run: RunFolder) -> dict[str, Any]:
 
 def _cause(error: BaseException) -> str:
     """One line: the error that a worker raised, out of what Ray wrapped around it."""
+    from ray.exceptions import RayActorError
+
     failures = getattr(error, "worker_failures", None)
     if failures:
         error = next(iter(failures.values()))
     while True:
-        inner = getattr(error, "cause", None) or error.__cause__
+        inner = getattr(error, "cause", None) or getattr(error, "health_check_failure", None) or error.__cause__
         if not isinstance(inner, BaseException) or inner is error:
             break
         error = inner
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[-1] if lines else 'no message'}"[:500]
+    if isinstance(error, RayActorError):
+        return "a worker process died: killed, out of memory, or crashed; its log is in Ray's session folder"
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or ["no message"]
+    wrapped = any(line.startswith("Traceback (most recent call last)") for line in lines)
+    return f"{type(error).__name__}: {lines[-1] if wrapped else '; '.join(lines)}"[:500]

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from typing import IO
 
 from rich.console import Console
 
@@ -45,22 +48,24 @@ def mlflow_server(uri: str, port: int | None = None) -> Iterator[tuple[subproces
     port = _free_port(port)
     address = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--workers", "1"]
-    server = subprocess.Popen(
-        [*command, "--host", "127.0.0.1", "--port", str(port)],
-        env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        _wait_until_healthy(server, address)
-        yield server, address
-    finally:
-        _end(server)
+    with tempfile.TemporaryFile() as log:
+        server = subprocess.Popen(
+            [*command, "--host", "127.0.0.1", "--port", str(port)],
+            env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"},
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+        try:
+            _wait_until_healthy(server, address, log)
+            yield server, address
+        finally:
+            _end(server)
 
 
 def _free_port(wanted: int | None) -> int:
     with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", wanted or 0))
         except OSError as error:
@@ -68,11 +73,14 @@ def _free_port(wanted: int | None) -> int:
         return int(probe.getsockname()[1])
 
 
-def _wait_until_healthy(server: subprocess.Popen[bytes], address: str) -> None:
+def _wait_until_healthy(server: subprocess.Popen[bytes], address: str, log: IO[bytes]) -> None:
     deadline = time.monotonic() + SECONDS_TO_START
     while time.monotonic() < deadline:
         if server.poll() is not None:
-            raise EnvironmentProblem(f"mlflow server ended at once with exit code {server.returncode}")
+            log.seek(0)
+            lines = log.read().decode(errors="replace").strip().splitlines()
+            said = next((line for line in reversed(lines) if "Error: " in line), "\n".join(lines[-1:]) or "no message")
+            raise EnvironmentProblem(f"mlflow server ended with exit code {server.returncode}: {said}")
         try:
             with urllib.request.urlopen(f"{address}/health", timeout=2):
                 return
@@ -83,11 +91,8 @@ def _wait_until_healthy(server: subprocess.Popen[bytes], address: str) -> None:
 
 def _end(server: subprocess.Popen[bytes]) -> None:
     """Its worker processes too: it was started as the leader of a process group of its own."""
-    import signal
-
     for number in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(server.pid, number)
         with contextlib.suppress(subprocess.TimeoutExpired):
             server.wait(SECONDS_TO_STOP)
-            return

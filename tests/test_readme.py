@@ -201,3 +201,14 @@ def test_an_unsuitable_python_is_one_clear_sentence(python: str, tmp_path: Path)
     assert message.startswith("eqbench needs Python 3.11 or newer")
     assert failed_rule.startswith("make: ***")
     assert answer.returncode == 2
+
+
+def test_the_loss_that_the_readme_adds_keeps_the_contract(tmp_path: Path) -> None:
+    from eqbench.loss_contract import check_user_loss
+
+    [code] = re.findall(
+        r"^```python\n# mine\.py\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL
+    )
+    file = tmp_path / "mine_of_the_readme.py"
+    file.write_text(code)
+    assert check_user_loss(f"{file}:BalancedSoftmax") == {}

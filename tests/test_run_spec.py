@@ -58,7 +58,7 @@ def train(**changes: Any) -> Train:
 
 def test_run_id_is_what_it_has_always_been() -> None:
     """If this fails, every stored result stops being found: raise RUN_SPEC_VERSION on purpose, or undo the change."""
-    assert spec().run_id == "be2fcecc70de"
+    assert spec().run_id == "4ab7c51d4b88"
 
 
 def test_names_and_placement_are_not_part_of_the_identity() -> None:
@@ -137,6 +137,28 @@ def test_identity_is_plain_data() -> None:
 def test_settings_out_of_range_are_refused(change: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         train(**change)
+
+
+@pytest.mark.parametrize(("samples", "batch_size"), [(342, 32), (342, 342), (342, 1000), (1, 1), (64, 32)])
+def test_steps_of_an_epoch_consume_its_samples(samples: int, batch_size: int) -> None:
+    budget = Budget.of(train(epochs=3, batch_size=batch_size), samples)
+    steps = [budget.samples_of(iteration) for iteration in range(budget.iterations)]
+    assert sum(steps) == budget.samples == budget.samples_after(budget.iterations) == 3 * samples
+    assert all(1 <= step <= batch_size for step in steps)
+    assert sum(steps[: budget.iterations_per_epoch]) == samples
+
+
+def test_a_budget_in_iterations_may_end_within_an_epoch() -> None:
+    budget = Budget.of(train(epochs=None, iterations=13, batch_size=32), samples_per_epoch=342)
+    assert (budget.iterations, budget.iterations_per_epoch, budget.samples) == (13, 11, 342 + 64)
+
+
+@pytest.mark.parametrize("warm_up", [66, 1000])
+def test_warm_up_must_end_within_the_budget(warm_up: int) -> None:
+    settings = train(epochs=6, batch_size=32, schedule={"name": "cosine", "warmup": {"iterations": warm_up}})
+    message = f"train.schedule.warmup.iterations: {warm_up} is not below the budget of 66 iterations"
+    with pytest.raises(ValidationError, match=message):
+        spec(train=settings, budget=Budget.of(settings, samples_per_epoch=342))
 
 
 def test_flatten() -> None:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import torch
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class Draw:
     """One sample as a sampler draws it.
 

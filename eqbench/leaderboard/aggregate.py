@@ -155,7 +155,8 @@ def _column(title: str, group: Group, first_loss: str) -> Column:
     metrics = tuple(dict.fromkeys(name for record in group for name in record.metrics))
     cells = {metric: _cells(metric, losses, baseline) for metric in metrics}
     main = metrics[0] if metrics else None
-    missing = {label: _missing(runs, cells[main][label] if main else None) for label, runs in losses.items()}
+    seeds = {record.seed for record in group if record.planned}
+    missing = {label: _missing(runs, seeds, cells[main][label] if main else None) for label, runs in losses.items()}
     scores = [[cells[main][label].value.mean if main and not missing[label] else math.nan] for label in losses]
     placed = standings(scores)
     entries = {
@@ -200,16 +201,17 @@ def _numbers(runs: Group, section: str, name: str) -> dict[int, float]:
     return {seed: value for seed, value in values.items() if not math.isnan(value)}
 
 
-def _missing(runs: Group, main: Cell | None) -> str:
-    """What a complete entry would have more; empty for a complete one."""
+def _missing(runs: Group, planned_seeds: set[int], main: Cell | None) -> str:
+    """What a complete entry would have more; empty for a complete one, which has every seed of the plan."""
     finished = sum(record.finished for record in runs)
+    expected = len(planned_seeds | {record.seed for record in runs})
     reasons = {record.reason for record in runs}
     if finished == 0 and len(reasons) == 1:
         return reasons.pop()
-    if finished < len(runs):
-        return f"{finished} of {len(runs)} seeds"
+    if finished < expected:
+        return f"{finished} of {expected} seeds"
     measured = main.value.n if main else 0
-    return "" if measured == len(runs) else f"main metric of {measured} of {len(runs)} seeds"
+    return "" if measured == expected else f"main metric of {measured} of {expected} seeds"
 
 
 def _rows(columns: Sequence[Column]) -> list[Row]:

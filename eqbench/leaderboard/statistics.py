@@ -63,8 +63,8 @@ def interval(values: Iterable[float]) -> Estimate:
 def paired_difference(a: Mapping[int, float], b: Mapping[int, float]) -> Difference:
     """Mean of `a - b` over the seeds that both have, with its 95 % t-interval and the paired t-test.
 
-    Fewer than two pairs have neither interval nor p-value (NaN). Differences without variance are the limit
-    of the test: p = 1 if all are zero, p = 0 otherwise.
+    Fewer than two pairs have neither interval nor p-value (NaN). Differences without variance are no evidence of how
+    large chance is, since metrics move in steps: p = 1 if all are zero, NaN otherwise.
 
     >>> paired_difference({0: 2.0, 1: 4.0, 2: 9.0}, {0: 1.0, 1: 2.0})
     Difference(mean=1.5, half_width=6.353..., p=0.204..., n=2)
@@ -75,7 +75,7 @@ def paired_difference(a: Mapping[int, float], b: Mapping[int, float]) -> Differe
         return Difference(mean, half_width, math.nan, n)
     _, error = _mean_and_standard_error(differences)
     if error == 0:
-        return Difference(mean, half_width, 1.0 if mean == 0 else 0.0, n)
+        return Difference(mean, half_width, 1.0 if mean == 0 else math.nan, n)
     return Difference(mean, half_width, float(2 * stdtr(n - 1, -abs(mean) / error)), n)
 
 

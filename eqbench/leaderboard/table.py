@@ -21,6 +21,7 @@ from eqbench.leaderboard.aggregate import Cell, Column, Entry, Leaderboard
 from eqbench.leaderboard.sheets import Sheet, SheetCell, SheetRow, notes, problems, sheets
 from eqbench.leaderboard.statistics import Difference, Estimate
 
+FILE_WIDTH = 120
 LABEL_WIDTH = 32
 NOTE_WIDTH = 24
 GAP = 2
@@ -247,4 +248,15 @@ def _json(board: Leaderboard) -> str:
     return json.dumps(as_dict(board), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
 
 
-FORMATS: Mapping[str, Callable[[Leaderboard], str]] = {"csv": _csv, "markdown": _markdown, "json": _json}
+def _plain_tables(board: Leaderboard) -> str:
+    text = io.StringIO()
+    Console(file=text, width=FILE_WIDTH).print(*tables(board), sep="\n")
+    return text.getvalue()
+
+
+FORMATS: Mapping[str, Callable[[Leaderboard], str]] = {
+    "table": _plain_tables,
+    "csv": _csv,
+    "markdown": _markdown,
+    "json": _json,
+}

@@ -6,6 +6,7 @@ from collections import OrderedDict
 from typing import Literal
 
 import torch
+from pydantic import PositiveInt
 from torch import Tensor, nn
 from torch.nn.functional import linear, normalize
 
@@ -62,7 +63,7 @@ class Classifier(nn.Module):
         backbone: SmallName | LargeName,
         classifier: Literal["linear", "cosine"] = "linear",
         norm: NormName = "batch",
-        width: int | None = None,
+        width: PositiveInt | None = None,
     ) -> None:
         super().__init__()
         body, features = build_backbone(backbone, in_channels=in_channels, norm=norm, width=width)

@@ -12,7 +12,7 @@ Nothing here raises or waits because MLflow is down: `tracker.behind` says so, a
 
 from eqbench.tracking.follower import Follower
 from eqbench.tracking.null import NullTracker
-from eqbench.tracking.sync import SyncReport, reconcile, suite_uri, sync
+from eqbench.tracking.sync import SyncReport, latest_uri, reconcile, suite_uri, sync
 from eqbench.tracking.tracker import Tracker
 from eqbench.tracking.uri import public, resolve_uri, sqlite_file
 
@@ -21,6 +21,7 @@ __all__ = [
     "NullTracker",
     "SyncReport",
     "Tracker",
+    "latest_uri",
     "public",
     "reconcile",
     "resolve_uri",

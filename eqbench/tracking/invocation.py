@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -59,9 +60,10 @@ class Invocation:
         write_atomically(self.file, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
-def start(folder: SuiteFolder, *, tracking_uri: str, command: str, description: str) -> Invocation | None:
-    """Record that an `eqbench run` begins: its runs are those of the plan that have not finished, if there are any."""
-    run_ids = [run_id for run_id in folder.read_plan() if not folder.run(run_id).finished]
+def start(
+    folder: SuiteFolder, run_ids: Sequence[str], *, tracking_uri: str, command: str, description: str
+) -> Invocation | None:
+    """Record that an `eqbench run` begins that trains the runs `run_ids`, if there are any."""
     if not run_ids:
         return None
     started = time.time()
@@ -69,7 +71,7 @@ def start(folder: SuiteFolder, *, tracking_uri: str, command: str, description: 
     path.mkdir(parents=True)
     if folder.suite_file.exists():
         write_atomically(path / "suite.yaml", folder.suite_file.read_bytes())
-    invocation = Invocation(path, folder.suite, tracking_uri, started, command, description, run_ids)
+    invocation = Invocation(path, folder.suite, tracking_uri, started, command, description, list(run_ids))
     invocation.write()
     return invocation
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from eqbench.run_folder import RunFolder
 
@@ -14,7 +14,7 @@ class NullTracker:
     reachable = True
     behind: str | None = None
 
-    def open(self, description: str = "", command: str = "") -> None:
+    def open(self, description: str = "", command: str = "", run_ids: Sequence[str] | None = None) -> None:
         """Do nothing."""
 
     def close(self, status: str) -> bool:

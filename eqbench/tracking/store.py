@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import getpass
 import logging
 import os
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from eqbench import file_lock
 from eqbench.errors import EnvironmentProblem
 from eqbench.tracking.schema import DataInput, Point
 from eqbench.tracking.uri import sqlite_file
@@ -60,18 +59,10 @@ def connect(uri: str) -> MlflowClient:
 def _creation_lock(database: Path) -> Iterator[None]:
     """One process at a time: MLflow's migrations of a new SQLite file are not safe against each other."""
     database.parent.mkdir(parents=True, exist_ok=True)
-    deadline = time.monotonic() + CREATION_SECONDS
-    with database.with_name(f"{database.name}-lock").open("a") as lock:
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise EnvironmentProblem(
-                        f"{lock.name}: held by another process for more than {CREATION_SECONDS:.0f} s"
-                    ) from None
-                time.sleep(0.1)
+    path = database.with_name(f"{database.name}-lock")
+    with file_lock.hold(path, patience=CREATION_SECONDS) as held:
+        if held is None:
+            raise EnvironmentProblem(f"{path}: held by another process for more than {CREATION_SECONDS:.0f} s")
         yield
 
 

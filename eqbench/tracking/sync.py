@@ -65,6 +65,13 @@ def suite_uri(folder: SuiteFolder) -> str:
     return resolve_uri(known[-1].tracking_uri if known else None)
 
 
+def latest_uri(storage: Path) -> str:
+    """Where the suite that was run last was tracked, unless `MLFLOW_TRACKING_URI` says otherwise."""
+    known = [run for folder in suites_in(storage) for run in invocations.invocations_in(folder)]
+    latest = max(known, key=lambda run: run.started, default=None)
+    return resolve_uri(latest.tracking_uri if latest else None)
+
+
 def _chosen(storage: Path, suites: Iterable[str] | None) -> list[SuiteFolder]:
     known = {folder.suite: folder for folder in suites_in(storage)}
     if suites is None:

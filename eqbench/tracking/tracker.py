@@ -7,7 +7,7 @@ crash, a server that was down, or a run that was continued, the same call comple
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -54,15 +54,17 @@ class Tracker:
         """Why the parent runs or a run could not be brought level, each reason once."""
         return list(dict.fromkeys(list(self._reasons.values())))
 
-    def open(self, description: str = "", command: str = "") -> None:
+    def open(self, description: str = "", command: str = "", run_ids: Sequence[str] | None = None) -> None:
         """Record on disk that an `eqbench run` begins, for the holder of the suite's lock.
 
-        Takes no time: the parent run appears in MLflow with the next `level` or `send`. Nothing is recorded when
-        every planned run has finished.
+        Takes no time: the parent run appears in MLflow with the next `level` or `send`. Its children are `run_ids`,
+        by default what is not finished of the plan; nothing is recorded when there are none.
         """
         invocations.end_stale(self.folder)
+        if run_ids is None:
+            run_ids = [run_id for run_id in self.folder.read_plan() if not self.folder.run(run_id).finished]
         self._current = invocations.start(
-            self.folder, tracking_uri=public(self.uri), command=command, description=description
+            self.folder, run_ids, tracking_uri=public(self.uri), command=command, description=description
         )
         self._invocations = invocations.invocations_in(self.folder)
 

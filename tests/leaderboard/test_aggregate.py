@@ -117,6 +117,13 @@ def test_a_loss_that_one_task_does_not_have_is_incomplete(tmp_path: Path) -> Non
     assert [(row.label, row.missing) for row in board.rows] == [("a", ()), ("b", ("u: not in the plan",))]
 
 
+def test_a_loss_that_an_earlier_plan_ran_with_fewer_seeds_is_incomplete(tmp_path: Path) -> None:
+    write_suite(tmp_path, {("t", "a"): top1(1), ("t", "better"): top1(9)})
+    board = leaderboard.load([write_suite(tmp_path, {("t", "a"): top1(1, 2), ("t", "b"): top1(0, 1)})])
+    assert [row.label for row in board.rows] == ["a", "b", "better"]
+    assert board.columns[0].entries["better"].missing == "1 of 2 seeds"
+
+
 def test_an_interrupted_run_is_told_from_one_that_never_started(tmp_path: Path) -> None:
     folder = write_suite(tmp_path, {("digits", "cross_entropy"): [None, None]})
     folder.run(make_spec(seed=1).run_id).start_attempt()

@@ -46,7 +46,7 @@ def two_tasks(tmp_path: Path) -> Leaderboard:
         ("digits", "a"): top1(50, 51),
         ("digits", "b"): top1(60, 61.5),
         ("iris", "a"): top1(80, 81),
-        ("iris", "c"): top1(70, 71),
+        ("iris", "c"): top1(70, 71.01),
     }
     return leaderboard.load([write_suite(tmp_path, outcomes)])
 
@@ -200,5 +200,5 @@ def test_json_has_null_for_what_does_not_exist(tmp_path: Path) -> None:
 
 
 def test_an_unknown_format_is_an_input_error(one_task: Leaderboard) -> None:
-    with pytest.raises(InputError, match=r"format 'markdwn': expected one of csv, markdown, json; did you mean"):
+    with pytest.raises(InputError, match=r"format 'markdwn': expected one of table, csv, markdown, json; did you mean"):
         table.render(one_task, "markdwn")

@@ -53,7 +53,8 @@ def write_run(folder: SuiteFolder, spec: RunSpec, outcome: Outcome) -> RunFolder
     if isinstance(outcome, str):
         run.write_result({"status": "failed", "status_detail": outcome, "metrics": {}, "cost": {}})
     elif outcome is not None:
-        run.write_result({"status": "finished", "main_metric": "top1", "metrics": dict(outcome), "cost": COST})
+        ending = {"status": "finished", "status_detail": "", "main_metric": "top1"}
+        run.write_result({**ending, "metrics": dict(outcome), "cost": COST})
     return run
 
 

@@ -1,0 +1,89 @@
+"""`eqbench ui`: MLflow's server on the project's store."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import psutil
+import pytest
+import small_suites
+from rich.console import Console
+
+from eqbench import ui
+from eqbench.errors import EnvironmentProblem
+from eqbench.tracking.store import connect
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_it_answers_and_leaves_nothing(tmp_path: Path, number: signal.Signals) -> None:
+    connect(f"sqlite:///{tmp_path}/mlflow.db")
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": "", "PYTHONUNBUFFERED": "1"}
+    program = subprocess.Popen(
+        [sys.executable, "-m", "eqbench.cli", "ui"],
+        cwd=tmp_path,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    children: list[psutil.Process] = []
+    try:
+        assert program.stdout is not None
+        line = program.stdout.readline()
+        address = re.fullmatch(r"MLflow UI: (http://127\.0\.0\.1:\d+)  \(Ctrl-C ends it\)\n", line)
+        assert address, line
+        children = psutil.Process(program.pid).children(recursive=True)
+        with urllib.request.urlopen(address[1], timeout=60) as page:
+            assert b"MLflow" in page.read()
+        program.send_signal(number)
+        _, errors = program.communicate(timeout=small_suites.PATIENCE_SECONDS)
+        assert (program.returncode, errors) == (0, "")
+        _, alive = psutil.wait_procs(children, timeout=10)
+        assert alive == []
+    finally:
+        for process in [program, *children]:
+            if process.is_running() if isinstance(process, psutil.Process) else process.poll() is None:
+                process.kill()
+        program.communicate()
+
+
+def test_a_taken_port_is_refused(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    connect(uri)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(EnvironmentProblem, match=f"^--port {port}: Address already in use; choose another, or"):
+            ui.serve(uri, Console(file=io.StringIO()), port)
+
+
+def test_without_a_store(tmp_path: Path) -> None:
+    file = tmp_path / "mlflow.db"
+    with pytest.raises(EnvironmentProblem, match="there is no MLflow store yet; run a suite first"):
+        ui.serve(f"sqlite:///{file}", Console(file=io.StringIO()))
+    assert not file.exists()
+
+
+def test_a_store_that_the_server_cannot_open(tmp_path: Path) -> None:
+    file = tmp_path / "mlflow.db"
+    file.write_bytes(b"this is no database " * 100)
+    with pytest.raises(EnvironmentProblem, match=r"^mlflow server ended with exit code \d+: .*file is not a database"):
+        ui.serve(f"sqlite:///{file}", Console(file=io.StringIO()))
+
+
+def test_a_server_is_only_pointed_to() -> None:
+    console = Console(file=io.StringIO(), width=100)
+    ui.serve("https://ada:secret@mlflow.example.org", console)
+    assert console.file.getvalue() == (  # type: ignore[attr-defined]
+        "The store is a server: open https://mlflow.example.org in a browser\n"
+    )
