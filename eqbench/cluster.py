@@ -55,7 +55,9 @@ def connected(verbose: bool = False) -> Iterator[None]:
             _start_local(quiet)
     except (ConnectionError, OSError, RuntimeError, ValueError) as error:
         where = f"the cluster at RAY_ADDRESS={address}" if address else "a local Ray"
-        raise EnvironmentProblem(f"cannot connect to {where}: {error}") from error
+        token = address and "RAY_AUTH_MODE" not in os.environ and "Failed to connect" in str(error)
+        hint = "; a cluster with token authentication needs RAY_AUTH_MODE=token" if token else ""
+        raise EnvironmentProblem(f"cannot connect to {where}: {error}{hint}") from error
     try:
         _require_state_api()
         yield

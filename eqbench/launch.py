@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -121,7 +122,8 @@ def _say_if_behind(reasons: Sequence[str], console: Console) -> None:
 
 def dry_run(what: Launch, console: Console) -> None:
     """Print the runs, what would be skipped or continued, and what each needs; start nothing."""
-    table = Table(title=f"{what.suite.name}: {len(what.specs)} runs", title_justify="left")
+    title = f"{what.suite.name}: {len(what.specs)} runs"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for heading in ("run", "id", "would", "iterations", "samples", "workers"):
         table.add_column(heading, justify="right" if heading in ("iterations", "samples") else "left")
     for spec in what.specs:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
@@ -31,7 +32,8 @@ def describe(folder: SuiteFolder) -> list[dict[str, Any]]:
 def table(folder: SuiteFolder, entries: list[dict[str, Any]]) -> Table:
     """`entries` for a terminal."""
     ended = sum(entry["state"] == "finished" for entry in entries)
-    shown = Table(title=f"{folder.suite}: {ended} of {len(entries)} runs finished", title_justify="left")
+    title = f"{folder.suite}: {ended} of {len(entries)} runs finished"
+    shown = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for heading in ("run", "id", "state", "iteration", "metric"):
         shown.add_column(heading, justify="right" if heading in ("iteration", "metric") else "left")
     for entry in entries:

@@ -71,8 +71,8 @@ def test_table(folder: SuiteFolder) -> None:
     shown = console.file.getvalue()  # type: ignore[attr-defined]
     assert "small: 1 of 6 runs finished" in shown
     assert "failed: RuntimeError: no" in shown
-    assert "12/22 │ top1 40.0" in shown
-    assert "22/22 │ top1 81.2" in shown
+    assert "12/22   top1 40.0" in shown
+    assert "22/22   top1 81.2" in shown
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\x00", b"name: [", b"suite: x\n", b"- 1\n"])
