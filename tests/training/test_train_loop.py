@@ -187,28 +187,28 @@ def test_a_gradient_that_is_not_finite_is_the_result(tmp_path: Path) -> None:
     for number in (1, 2):
         failure = train_and_record(run, CPU, code=CODE)
         assert failure is not None
-        assert failure["detail"] == "non-finite gradient at iteration 7 (loss nan on rank 0)"
+        assert failure["failure"] == "non-finite gradient at iteration 7 (loss nan on rank 0)"
         assert "TrainingFailed" in failure["traceback"]
         assert (run.newest_checkpoint, run.read_events()[-1]["iteration"]) == (4, 6)
-        run.write_result(unsuccessful_result(spec, run, "failed", failure["detail"]))
+        run.write_result(unsuccessful_result(spec, run, "failed", failure["failure"]))
         result = result_of(run)
         assert (result["status"], result["attempts"], result["metrics"]) == ("failed", number, {})
         assert "iteration 7" in result["status_detail"]
 
 
 def test_weights_that_the_last_step_made_infinite_are_the_result(tmp_path: Path) -> None:
-    run = planned(tmp_path / "run", tiny_spec(iterations=1, optimizer={"name": "sgd", "lr": 3e38}))
+    run = planned(tmp_path / "run", tiny_spec(iterations=1, optimizer={"name": "sgd", "lr": 3e38, "weight_decay": 1e3}))
     for _ in range(2):
         failure = train_and_record(run, CPU, code=CODE)
         assert failure is not None
-        assert failure["detail"] == "non-finite weights after the last iteration"
+        assert failure["failure"] == "non-finite weights after the last iteration"
 
 
 def test_data_other_than_planned_are_refused(tmp_path: Path) -> None:
     run = planned(tmp_path / "run", tiny_spec().model_copy(update={"data_digest": "d1d1"}))
     failure = train_and_record(run, CPU, code=CODE)
     assert failure is not None
-    assert "its digest here is tiny, expected d1d1" in failure["detail"]
+    assert "its digest here is tiny, expected d1d1" in failure["failure"]
 
 
 def test_an_error_of_a_plugin_is_the_result_of_a_lone_worker_and_raised_in_a_group(tmp_path: Path) -> None:
@@ -217,7 +217,7 @@ def test_an_error_of_a_plugin_is_the_result_of_a_lone_worker_and_raised_in_a_gro
     run = planned(tmp_path / "run", broken)
     failure = train_and_record(run, CPU, code=CODE)
     assert failure is not None
-    assert "unknown parameter of WithDropout" in failure["detail"]
+    assert "unknown parameter of WithDropout" in failure["failure"]
     with pytest.raises(Exception, match="unknown parameter of WithDropout"):
         train_and_record(run, CPU, code=CODE, alone=False)
 

@@ -217,9 +217,9 @@ def _attempt(path: Path, die_at_step: int, die_at_operation: int, largest_file: 
     try:
         failure = train_and_record(run, CPU, code=CODE)
     except OSError as error:
-        failure = {"detail": str(error)}
+        failure = {"failure": str(error)}
     if failure:
-        print(failure["detail"], file=(path / "failure.txt").open("w"))
+        print(failure["failure"], file=(path / "failure.txt").open("w"))
         sys.exit(1)
 
 
