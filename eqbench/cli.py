@@ -21,13 +21,12 @@ if TYPE_CHECKING:
 
     from eqbench.run_folder import SuiteFolder
 
-EXIT_FAILED_RUNS = 1
-EXIT_INTERRUPTED = 130
+EXIT_FAILED_RUNS, EXIT_REGRESSION, EXIT_INTERRUPTED = 1, 4, 130
 
 app = typer.Typer(
     name="eqbench",
     help="Benchmark of losses for long-tailed visual recognition.\n\n"
-    "Exit codes: 0 all done, 1 some runs failed, 2 wrong input, 3 environment, 130 interrupted.",
+    "Exit codes: 0 all done, 1 some runs failed, 2 wrong input, 3 environment, 4 regression, 130 interrupted.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -197,6 +196,7 @@ def leaderboard(
 def compare(
     run_a: Annotated[str, typer.Argument(help="A run: id, or suite/task/loss/seed.")],
     run_b: Annotated[str, typer.Argument(help="Another run.")],
+    fail_on_regression: Annotated[bool, typer.Option(help="Exit with 4 if B's main metric is lower.")] = False,
     storage: StorageOption = DEFAULT_STORAGE,
     as_json: JsonOption = False,
 ) -> None:
@@ -209,6 +209,8 @@ def compare(
         _print_json(comparison.as_dict())
     else:
         _console().print(comparing.render(comparison))
+    if fail_on_regression and comparison.regression:
+        raise typer.Exit(EXIT_REGRESSION)
 
 
 @app.command()
@@ -257,10 +259,8 @@ def ui(
 
 
 def _seeds(text: str | None) -> list[int] | None:
-    if text is None:
-        return None
     try:
-        return [int(part) for part in text.split(",")]
+        return None if text is None else [int(part) for part in text.split(",")]
     except ValueError:
         raise InputError(f"--seeds {text}: expected whole numbers separated by commas, e.g. 0,1,2") from None
 
@@ -270,8 +270,8 @@ def _show_board(folder: SuiteFolder, console: Console) -> None:
 
     console.print(*table.tables(load([folder])), sep="\n")
     console.print(f"\nresults       {folder.path}", highlight=False, soft_wrap=True)
-    console.print("look further  eqbench ui", highlight=False)
-    console.print(f"              eqbench leaderboard {folder.suite} --format markdown", highlight=False)
+    further = f"look further  eqbench ui\n              eqbench leaderboard {folder.suite} --format markdown"
+    console.print(further, highlight=False)
 
 
 def _console() -> Console:

@@ -64,6 +64,11 @@ class Comparison:
     def comparable(self) -> bool:
         return not self.incomparable
 
+    @property
+    def regression(self) -> bool:
+        """Whether B's main metric, the first, is not at least A's, or the two cannot be compared."""
+        return not self.comparable or not self.metrics or not self.metrics[0].difference >= 0
+
     def as_dict(self) -> dict[str, Any]:
         """As plain data, all classes included; what does not exist is None."""
         return {

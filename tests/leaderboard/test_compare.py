@@ -126,6 +126,14 @@ def test_another_key_is_not_comparable(folder: SuiteFolder) -> None:
     )
 
 
+def test_a_regression_is_a_lower_main_metric_or_another_key(
+    pair: tuple[RunFolder, RunFolder], folder: SuiteFolder
+) -> None:
+    better, worse = compare(*pair), compare(*reversed(pair))
+    other = compare(pair[0], write_run(folder, make_spec(iterations=999), {"top1": 99.0}))
+    assert [comparison.regression for comparison in (better, worse, other)] == [False, True, True]
+
+
 def test_a_run_against_itself(pair: tuple[RunFolder, RunFolder]) -> None:
     comparison = compare(pair[0], pair[0])
     assert comparison.configuration == ()
