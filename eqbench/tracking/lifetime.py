@@ -22,14 +22,14 @@ def started_ms(run: RunFolder) -> int:
     started = read_json(run.state_file).get("started")
     if started:
         times.append(started * 1000)
-    return round(min(times, default=time.time() * 1000))
+    return int(min(times, default=time.time() * 1000))
 
 
 def last_sign_ms(run: RunFolder) -> int:
     """The last sign of a run that has no result, in unix milliseconds."""
     times = [float(event["time_ms"]) for event in run.read_events()[-1:]]
     times.append(read_json(run.state_file).get("started", 0) * 1000)
-    return round(max(times))
+    return int(max(times))
 
 
 def read_json(file: Path) -> dict[str, Any]:
