@@ -43,7 +43,19 @@ KINDS: dict[KindName, Kind] = {
     "loss": Kind(
         folder="losses",
         base="eqbench.losses.base:Loss",
-        support=frozenset({"arguments", "base", "statistics"}),
+        support=frozenset(
+            {
+                "arguments",
+                "base",
+                "batch",
+                "class_counts",
+                "closed_form",
+                "exact_buffers",
+                "sigmoid",
+                "softmax",
+                "statistics",
+            }
+        ),
         supplied=frozenset({"num_classes", "class_counts", "class_frequency", "ignore_index", "background"}),
     ),
     "task": Kind(

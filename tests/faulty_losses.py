@@ -6,7 +6,7 @@ import os
 import time
 from pathlib import Path
 
-from eqbench.losses.base import Batch, Terms
+from eqbench.losses.batch import Batch, Terms
 from eqbench.losses.cross_entropy import CrossEntropy
 
 

@@ -96,7 +96,7 @@ def test_load_by_file_name() -> None:
 @pytest.mark.parametrize(
     ("kind", "name", "expected"),
     [
-        ("loss", "sofmax_eql", "unknown loss 'sofmax_eql'; did you mean 'softmax_eql'? (known: cross_entropy"),
+        ("loss", "sofmax_eql", "unknown loss 'sofmax_eql'; did you mean 'softmax_eql'? (known: balanced_softmax"),
         ("loss", "base", "unknown loss 'base'"),
         ("dataset", "../digits", "unknown dataset '../digits'; did you mean 'digits'?"),
         ("loss", "no.such:Loss", "loss 'no.such:Loss': no module 'no' in the current folder or on the Python path"),

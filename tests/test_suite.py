@@ -190,7 +190,7 @@ def test_refused_before_anything_runs(changes: dict[str, Any], message: str) -> 
 
 
 def test_all_wrong_parameters_are_listed() -> None:
-    wrong = suite(losses=["efl", {"name": "softmax_eql", "tau": "x", "eps": []}], tasks=[task(model="classifer")])
+    wrong = suite(losses=["elf", {"name": "softmax_eql", "tau": "x", "eps": []}], tasks=[task(model="classifer")])
     assert len(refusal(wrong).splitlines()) == 4
 
 

@@ -17,7 +17,7 @@ from eqbench.loss_contract.ranks import check_ranks
 from eqbench.loss_contract.subject import Subject
 from eqbench.losses import Loss
 
-__all__ = ["CHECKS", "Subject", "check_loss", "check_ranks", "check_user_loss"]
+__all__ = ["CHECKS", "Subject", "check_loss", "check_ranks", "check_user_loss", "checks_for"]
 
 CHECKS: dict[str, Callable[[Subject], None]] = {
     "constructor": behaviour.check_constructor,
@@ -25,6 +25,7 @@ CHECKS: dict[str, Callable[[Subject], None]] = {
     "scores": behaviour.check_scores,
     "gradient": mathematics.check_gradient,
     "statistics": mathematics.check_statistics,
+    "soft_labels": mathematics.check_soft_labels,
     "scaling": mathematics.check_scaling,
     "micro_batches": mathematics.check_micro_batches,
     "pixels": mathematics.check_pixels,
@@ -38,6 +39,15 @@ CHECKS: dict[str, Callable[[Subject], None]] = {
     "state": behaviour.check_state,
 }
 """The checks within one process, by name."""
+ACROSS_DRAWS = frozenset({"scaling", "micro_batches", "pixels", "ignored", "ranks"})
+"""Checks that compare calls of different shapes: nothing that a loss with random numbers in it can keep."""
+
+
+def checks_for(subject: Subject) -> dict[str, Callable[[Subject], None]]:
+    """The checks, that over two ranks among them, which a loss has to pass."""
+    left_out = ACROSS_DRAWS if subject.build().random else frozenset()
+    every = {**CHECKS, "ranks": check_ranks}
+    return {name: check for name, check in every.items() if name not in left_out}
 
 
 def check_loss(cls: type[Loss], **params: Any) -> dict[str, str]:
@@ -51,7 +61,11 @@ def check_loss(cls: type[Loss], **params: Any) -> dict[str, str]:
     """
     subject = Subject(cls, params)
     failures = {}
-    for name, check in {**CHECKS, "ranks": check_ranks}.items():
+    try:
+        checks = checks_for(subject)
+    except Exception as error:
+        return {"constructor": f"{type(error).__name__}: {error}"}
+    for name, check in checks.items():
         try:
             check(subject)
         except Exception as error:

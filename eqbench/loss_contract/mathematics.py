@@ -6,13 +6,19 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from eqbench.loss_contract.subject import NEVER_SEEN, Samples, Subject, call, close, require, same_totals, totals
 from eqbench.losses import Loss
 
 
 def check_gradient(subject: Subject) -> None:
-    """The derivative of the value, in float64, with weights and ignored samples, before and after evidence."""
+    """The derivative of the value, in float64, with weights and ignored samples, before and after evidence.
+
+    Not of losses with `frozen_factors`, whose gradient is another.
+    """
+    if subject.cls.frozen_factors:
+        return
     samples = subject.samples(5, dtype=torch.float64)
     labels = samples.labels.clone()
     weight = torch.linspace(0, 2, 5, dtype=torch.float64, device=subject.device)
@@ -49,6 +55,31 @@ def check_statistics(subject: Subject) -> None:
     require(loss.statistics.positive[NEVER_SEEN] == 0, "a class without samples has a positive gradient")
 
 
+def check_soft_labels(subject: Subject) -> None:
+    """Where there are soft labels, one-hot ones equal labels, and the gradient is the derivative of the value."""
+    if not subject.cls.soft_labels:
+        return
+    samples = subject.samples()
+    one_hot = functional.one_hot(samples.labels, subject.build().columns).float()
+    soft, hard = subject.trained(), subject.trained()
+    weight = torch.linspace(0, 2, 24, device=subject.device)
+    value = call(soft, replace(samples, labels=one_hot), weight=weight)
+    expected = call(hard, samples, weight=weight)
+    close(value, expected, "value with one-hot labels")
+    (gradient,), (wanted,) = (torch.autograd.grad(each, samples.logits) for each in (value, expected))
+    close(gradient, wanted, "gradient with one-hot labels")
+    soft.commit()
+    hard.commit()
+    same_totals(soft, totals(hard), "with one-hot labels")
+    few = subject.samples(5, dtype=torch.float64)
+    mixed = few.logits.detach().roll(1, 0).softmax(1)
+
+    def mixed_value(logits: Tensor) -> Tensor:
+        return call(soft, replace(few, logits=logits, labels=mixed), normalizer=3.0)
+
+    require(torch.autograd.gradcheck(mixed_value, (few.logits,)), "the gradient with soft labels is wrong")
+
+
 def check_micro_batches(subject: Subject) -> None:
     """Several calls before one commit equal one call on all samples with the same normalizer."""
     samples = subject.samples()
@@ -65,17 +96,18 @@ def check_ignored(subject: Subject) -> None:
     """An ignored sample counts nowhere, whatever its logits and weight."""
     samples = subject.samples()
     some = torch.arange(24, device=subject.device) % 3 == 1
-    loss, reference = subject.trained(), subject.trained()
-    labels = samples.labels.masked_fill(some, loss.ignore_index)
-    logits = samples.logits.detach().masked_fill(some.unsqueeze(1), torch.nan).requires_grad_()
     weight = torch.ones(24, device=subject.device).masked_fill(some, 1e30)
-    value = call(loss, replace(samples, logits=logits, labels=labels), weight=weight)
-    close(value, call(reference, samples[~some]), "value with ignored samples")
-    (gradient,) = torch.autograd.grad(value, logits)
-    require(not gradient[some].any(), "an ignored sample has a gradient")
-    loss.commit()
-    reference.commit()
-    same_totals(loss, totals(reference), "with ignored samples")
+    for weights in (None, weight):
+        loss, reference = subject.trained(), subject.trained()
+        labels = samples.labels.masked_fill(some, loss.ignore_index)
+        logits = samples.logits.detach().masked_fill(some.unsqueeze(1), torch.nan).requires_grad_()
+        value = call(loss, replace(samples, logits=logits, labels=labels), weight=weights)
+        close(value, call(reference, samples[~some]), "value with ignored samples")
+        (gradient,) = torch.autograd.grad(value, logits)
+        require(not gradient[some].any(), "an ignored sample has a gradient")
+        loss.commit()
+        reference.commit()
+        same_totals(loss, totals(reference), "with ignored samples")
 
 
 def check_scaling(subject: Subject) -> None:

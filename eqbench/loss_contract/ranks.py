@@ -1,4 +1,4 @@
-"""The check that two processes have the totals of one."""
+"""The check that several processes have the totals of one."""
 
 from __future__ import annotations
 
@@ -15,44 +15,47 @@ from eqbench import losses
 from eqbench.loss_contract.subject import Subject, call, close, same_totals, totals
 from eqbench.losses import Loss
 
-WORLD_SIZE = 2
+BOUNDARIES = ((7, 12, 20), (0, 12, 24), (24, 24, 24))
+"""For each step where the shares of four ranks meet, of 24 samples; two ranks meet at the first of a step."""
 
 
-def check_ranks(*subjects: Subject) -> None:
-    """Two ranks with uneven shares, one of them empty at times, have the totals of one process."""
+def check_ranks(*subjects: Subject, world_size: int = 2) -> None:
+    """Two or four ranks with uneven shares, some of them empty at times, have the totals of one process."""
     with tempfile.TemporaryDirectory() as folder:
-        spawn(_rank, args=(subjects, folder), nprocs=WORLD_SIZE)  # type: ignore[no-untyped-call]
-        results = [torch.load(Path(folder) / f"{rank}.pt") for rank in range(WORLD_SIZE)]
+        spawn(_rank, args=(subjects, folder, world_size), nprocs=world_size)  # type: ignore[no-untyped-call]
+        results = [torch.load(Path(folder) / f"{rank}.pt") for rank in range(world_size)]
     for index, subject in enumerate(subjects):
         alone = subject.build()
-        values = _steps(alone, subject, rank=None)
+        values = _steps(alone, subject, [slice(24)] * len(BOUNDARIES), 1)
         for rank, result in enumerate(results):
             same_totals(alone, result[index]["totals"], f"{subject.cls.__name__}: one process against rank {rank}")
         together = torch.stack([result[index]["values"] for result in results]).mean(0)
-        close(values, together, f"{subject.cls.__name__}: one process against the mean of two ranks: value")
+        close(values, together, f"{subject.cls.__name__}: one process against the mean of its ranks: value")
 
 
-def _rank(rank: int, subjects: Sequence[Subject], folder: str) -> None:
+def _rank(rank: int, subjects: Sequence[Subject], folder: str, world_size: int) -> None:
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/init", rank=rank, world_size=WORLD_SIZE)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/init", rank=rank, world_size=world_size)
+    shares = []
+    for step in BOUNDARIES:
+        ends = (0, *step[: world_size - 1], 24)
+        shares.append(slice(ends[rank], ends[rank + 1]))
     results = []
     for subject in subjects:
         loss = subject.build()
-        values = _steps(loss, subject, rank)
+        values = _steps(loss, subject, shares, world_size)
         results.append({"values": values, "totals": totals(loss)})
     torch.save(results, Path(folder) / f"{rank}.pt")
     dist.destroy_process_group()
 
 
-def _steps(loss: Loss, subject: Subject, rank: int | None) -> Tensor:
-    """Values of three steps: of all samples, or of a rank's share over its part of the normalizer."""
+def _steps(loss: Loss, subject: Subject, shares: Sequence[slice], world_size: int) -> Tensor:
+    """Values of a step per share: of the samples in it, over this rank's part of the normalizer."""
     values = []
-    for step, boundary in enumerate((7, 0, 24)):
-        samples = subject.samples(seed=step)
-        share = {None: slice(24), 0: slice(boundary), 1: slice(boundary, 24)}[rank]
-        if step == 2 and rank == 1:
+    for step, share in enumerate(shares):
+        if share.start == 24:
             values.append(torch.zeros(()))  # a rank may also have no call at all in a step
         else:
-            values.append(call(loss, samples[share], normalizer=24.0 / (1 if rank is None else WORLD_SIZE)))
+            values.append(call(loss, subject.samples(seed=step)[share], normalizer=24.0 / world_size))
         losses.commit([loss])
     return torch.stack(values).detach()

@@ -12,12 +12,19 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 from torch import nn
 
-from eqbench.losses.base import Batch, Loss, Terms, commit
+from eqbench.losses.base import Loss, commit
+from eqbench.losses.batch import Batch, Terms
 from eqbench.losses.statistics import GradientStatistics
+
+NEEDED = {
+    "class_counts": "how many training samples each class has",
+    "class_frequency": "how frequent each class is in the training data",
+}
 
 __all__ = ["Batch", "GradientStatistics", "Loss", "Terms", "build", "commit", "of"]
 
@@ -25,10 +32,16 @@ __all__ = ["Batch", "GradientStatistics", "Loss", "Terms", "build", "commit", "o
 def build(name: str, *, num_classes: int, **params: Any) -> Loss:
     """A loss by name: that of its file in `eqbench/losses/`, or `package.module:Class`.
 
+    Args:
+        name: `eqbench ls losses` lists them.
+        num_classes: C, foreground classes.
+        params: of the loss's constructor. Some losses need the `class_counts` or the `class_frequency` (C,) of the
+            training data, which in a suite the data set gives.
+
     Raises:
         eqbench.errors.InputError: there is no such loss.
-        TypeError: the loss has no such parameter, or lacks one.
-        ValueError: a parameter is out of its range.
+        TypeError: the loss has no such parameter.
+        ValueError: a parameter is missing or out of its range.
 
     >>> build("softmax_eql", num_classes=10, tau=0.5)
     SoftmaxEQL(
@@ -38,7 +51,12 @@ def build(name: str, *, num_classes: int, **params: Any) -> Loss:
     """
     from eqbench import plugins
 
-    loss: Loss = plugins.load("loss", name)(num_classes=num_classes, **params)
+    cls = plugins.load("loss", name)
+    for needed, what in NEEDED.items():
+        parameter = inspect.signature(cls).parameters.get(needed)
+        if parameter is not None and parameter.default is parameter.empty and needed not in params:
+            raise ValueError(f"{needed}: missing: {name} needs {what}, a tensor of {num_classes} numbers")
+    loss: Loss = cls(num_classes=num_classes, **params)
     return loss
 
 

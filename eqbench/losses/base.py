@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from dataclasses import replace
+from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
+from torch import Tensor
 
-from eqbench.losses import statistics
+from eqbench.losses import fused, statistics
 from eqbench.losses.arguments import (
     check_integer,
     check_labels,
@@ -23,51 +22,13 @@ from eqbench.losses.arguments import (
     check_number,
     check_samples,
 )
+from eqbench.losses.batch import Batch, Terms
+from eqbench.losses.closed_form import ClosedForm
+from eqbench.losses.exact_buffers import ExactBuffers
 from eqbench.losses.statistics import GradientStatistics
 
 
-@dataclass(frozen=True)
-class Batch:
-    """Validated arguments of one forward call.
-
-    Attributes:
-        logits: (N, K, ...) as given, detached.
-        labels: (N, ...) int64; 0 where ignored.
-        ignored: (N, ...) bool, or None if certainly no sample is ignored.
-        weight: (N, ...) in `dtype`, 0 where ignored; None stands for ones.
-        quality: (N, ...) in `dtype`, for losses with `uses_quality`.
-        dtype: what to compute in: float64 for float64 logits, else float32.
-    """
-
-    logits: Tensor
-    labels: Tensor
-    ignored: Tensor | None
-    weight: Tensor | None
-    quality: Tensor | None
-    dtype: torch.dtype
-
-    @property
-    def samples(self) -> Tensor:
-        """Scalar: how many samples are not ignored."""
-        if self.ignored is None:
-            return torch.full((), self.labels.numel(), dtype=self.dtype, device=self.labels.device)
-        return (~self.ignored).sum().to(self.dtype)
-
-
-class Terms(NamedTuple):
-    """What a loss gives for one batch: sums over its samples, weighted, not divided by the normalizer."""
-
-    value: Tensor
-    """Scalar."""
-    gradient: Tensor
-    """(N, K, ...) derivative of `value` by the logits."""
-    positive: Tensor
-    """(L,) per tracked column, L = C or C + 1: sum of |gradient| over the samples labelled so."""
-    negative: Tensor
-    """(L,) sum of |gradient| over all other samples."""
-
-
-class Loss(nn.Module, ABC):
+class Loss(ExactBuffers, ABC):
     """Base of every loss: a differentiable scalar from logits and labels, and gradient statistics per class.
 
     A subclass has a keyword-only constructor beginning with `num_classes` and ending with `loss_weight` and
@@ -82,6 +43,7 @@ class Loss(nn.Module, ABC):
         extra_columns: columns of the logits beyond C.
         background_label: label C, background, is legal.
         track_background: `terms` gives the sums of C + 1 columns; the last is kept in `statistics.background`.
+        track_samples: count samples by label in `statistics.samples`.
 
     Raises:
         ValueError: an argument is out of its range.
@@ -91,12 +53,20 @@ class Loss(nn.Module, ABC):
     """Statistics are of the gradient as trained, over `normalizer` and times `loss_weight`; else of the sum."""
     uses_quality: ClassVar[bool] = False
     """`forward` needs `quality`."""
+    uses_negatives: ClassVar[bool] = False
+    """`forward` takes `negatives`."""
+    soft_labels: ClassVar[bool] = False
+    """`forward` takes a distribution over the columns in place of each label."""
+    frozen_factors: ClassVar[bool] = False
+    """Factors that depend on the logits count as constants: the gradient is not the derivative of the value."""
     initial_ratio: ClassVar[float] = 1.0
     """`statistics.ratio` of a class without evidence."""
     ratio_bound: ClassVar[float] = 1.0
     """Where a ratio counts as saturated."""
     clamp_ratio: ClassVar[bool] = False
     """`statistics.ratio` is limited to [0, ratio_bound]."""
+    random: bool = False
+    """The value depends on random numbers (of torch's global generator), drawn anew in each call."""
 
     def __init__(
         self,
@@ -107,8 +77,10 @@ class Loss(nn.Module, ABC):
         extra_columns: int = 0,
         background_label: bool = False,
         track_background: bool = False,
+        track_samples: bool = False,
     ) -> None:
         super().__init__()
+        fused.mode()  # a wrong setting is found here, not in the middle of a run
         check_integer("num_classes", num_classes, at_least=1)
         check_integer("ignore_index", ignore_index)
         self.num_classes = num_classes
@@ -121,6 +93,7 @@ class Loss(nn.Module, ABC):
         self.statistics = GradientStatistics(
             num_classes,
             background=track_background,
+            labels=self.num_labels if track_samples else 0,
             average=self.normalized,
             initial_ratio=self.initial_ratio,
             ratio_bound=self.ratio_bound,
@@ -135,6 +108,10 @@ class Loss(nn.Module, ABC):
     def scores(self, logits: Tensor) -> Tensor:
         """(N, C, ...) inference scores of the foreground classes; float32, or float64 for float64 logits."""
 
+    def default_normalizer(self, batch: Batch) -> Tensor:
+        """Scalar: what the sum is divided by if `forward` is not told; here the samples not ignored, at least 1."""
+        return batch.samples.clamp(min=1)
+
     def forward(
         self,
         logits: Tensor,
@@ -143,15 +120,18 @@ class Loss(nn.Module, ABC):
         weight: Tensor | None = None,
         normalizer: float | Tensor | None = None,
         quality: Tensor | None = None,
+        negatives: Tensor | None = None,
     ) -> Tensor:
         """The loss of one batch: `loss_weight / normalizer` times the sum over samples.
 
         Args:
             logits: (N, K) or (N, K, H, W), any floating dtype; computed in float32, float64 stays float64.
-            labels: (N,) or (N, H, W) int64: 0..C-1, C for background if the loss has it, or `ignore_index`.
-            weight: shape of `labels`, floating, >= 0; factor of a sample in value, gradient, statistics.
+            labels: (N,) or (N, H, W) int64: 0..C-1, C for background if the loss has it, or `ignore_index`; or
+                soft labels, floating, of the logits' shape, summing to 1 over the columns, if the loss takes them.
+            weight: (N,) or (N, H, W), floating, >= 0; factor of a sample in value, gradient, statistics.
             normalizer: number or 0-dim tensor, > 0; default: the number of samples not ignored, at least 1.
-            quality: shape of `labels`, in [0, 1]; only for losses with a quality target.
+            quality: shape of `weight`, in [0, 1]; only for losses with a quality target.
+            negatives: (N, C) or (N, C, H, W) bool: classes known to be absent; only for losses that take it.
 
         Returns:
             Differentiable scalar, float32 (float64 for float64 logits); 0 if there are no samples.
@@ -160,11 +140,12 @@ class Loss(nn.Module, ABC):
             ValueError: an argument has a wrong shape, dtype, device or range. On CUDA, ranges are asserted on
                 the device, without waiting for it.
         """
+        arguments = (logits, labels, weight, normalizer, quality, negatives)
         if torch.compiler.is_compiling():
             # Traced, its checks and its recording would break the graph in a dozen places instead of one.
             eager: Callable[..., Tensor] = torch.compiler.disable(self._forward)  # type: ignore[no-untyped-call]
-            return eager(logits, labels, weight, normalizer, quality)
-        return self._forward(logits, labels, weight, normalizer, quality)
+            return eager(*arguments)
+        return self._forward(*arguments)
 
     def commit(self) -> None:
         """Once per optimizer step: fold what is pending on all processes into the totals; a collective call."""
@@ -181,39 +162,67 @@ class Loss(nn.Module, ABC):
         weight: Tensor | None,
         normalizer: float | Tensor | None,
         quality: Tensor | None,
+        negatives: Tensor | None,
     ) -> Tensor:
         check_logits(logits, self.columns)
-        check_samples(logits, labels, weight, quality)
-        if self.uses_quality != (quality is not None):
-            need = "needs" if self.uses_quality else "has no use for"
-            raise ValueError(f"quality: {'None' if quality is None else 'given'}: {type(self).__name__} {need} it")
+        self._check_use(quality, negatives)
+        check_samples(logits, labels, weight, quality, negatives, self.num_classes, soft=self.soft_labels)
         check_normalizer(normalizer)
         if self.statistics.positive.device != logits.device:
             self.to(logits.device)
         with torch.no_grad(), torch.autocast(logits.device.type, enabled=False):
-            batch = self._batch(logits, labels, weight, quality)
-            samples = batch.samples
-            divisor = samples.clamp(min=1) if normalizer is None else normalizer
-            scale = self.loss_weight / torch.as_tensor(divisor, dtype=batch.dtype)
-            terms = self.terms(batch)
+            batch = self._batch(logits, labels, weight, quality, negatives)
+            divisor = self.default_normalizer(batch) if normalizer is None else normalizer
+            scale = self.loss_weight / torch.as_tensor(divisor, dtype=batch.dtype, device=logits.device)
+            # In float16 the gradient is kept apart from its scale, see ClosedForm.
+            foldable = logits.dtype != torch.float16
+            terms = self.terms(replace(batch, scale=scale) if foldable else batch)
         if self.training and torch.is_grad_enabled() and not _inside_backward():
-            factor = scale if self.normalized else 1.0
-            self.statistics.record(terms.positive * factor, terms.negative * factor, samples)
-        value: Tensor = _ClosedForm.apply(logits, terms.value * scale, terms.gradient.to(logits.dtype), scale)
-        return value
+            self._record(batch, terms, scale)
+        value = (terms.value * scale).to(batch.dtype)
+        gradient = terms.gradient.to(logits.dtype)
+        result: Tensor = ClosedForm.apply(logits, value, gradient, None if terms.scaled else scale)
+        return result
 
-    def _batch(self, logits: Tensor, labels: Tensor, weight: Tensor | None, quality: Tensor | None) -> Batch:
+    def _check_use(self, quality: Tensor | None, negatives: Tensor | None) -> None:
+        if self.uses_quality != (quality is not None):
+            need = "needs" if self.uses_quality else "has no use for"
+            raise ValueError(f"quality: {'None' if quality is None else 'given'}: {type(self).__name__} {need} it")
+        if negatives is not None and not self.uses_negatives:
+            raise ValueError(f"negatives: given: {type(self).__name__} has no use for it")
+
+    def _batch(
+        self,
+        logits: Tensor,
+        labels: Tensor,
+        weight: Tensor | None,
+        quality: Tensor | None,
+        negatives: Tensor | None,
+    ) -> Batch:
         dtype = torch.float64 if logits.dtype == torch.float64 else torch.float32
+        weight = None if weight is None else weight.to(dtype)
+        quality = None if quality is None else quality.to(dtype)
+        if labels.is_floating_point():
+            soft = labels.to(dtype)
+            return Batch(logits.detach(), soft.argmax(1), None, weight, quality, dtype, negatives, soft)
         mask = labels == self.ignore_index
         check_labels(labels, mask, self.num_labels, self.ignore_index)
         # On CUDA, asking whether there is any would wait for the device.
         ignored = mask if mask.is_cuda or mask.any() else None
-        weight = None if weight is None else weight.to(dtype)
-        quality = None if quality is None else quality.to(dtype)
         if ignored is not None:
             labels = labels.masked_fill(ignored, 0)
             weight = None if weight is None else weight.masked_fill(ignored, 0)
-        return Batch(logits.detach(), labels, ignored, weight, quality, dtype)
+        return Batch(logits.detach(), labels, ignored, weight, quality, dtype, negatives)
+
+    def _record(self, batch: Batch, terms: Terms, scale: Tensor) -> None:
+        factor = scale if self.normalized else 1.0
+        per_label = None
+        if self.statistics.samples is not None:
+            weight = batch.sample_weight
+            ones = torch.ones_like(batch.labels, dtype=torch.float64)
+            per_label = torch.zeros_like(self.statistics.samples)
+            per_label.index_add_(0, batch.labels.flatten(), (ones if weight is None else weight).flatten().double())
+        self.statistics.record(terms.positive * factor, terms.negative * factor, batch.samples, per_label)
 
 
 def commit(losses: Iterable[Loss]) -> None:
@@ -227,23 +236,3 @@ def commit(losses: Iterable[Loss]) -> None:
 def _inside_backward() -> bool:
     """Whether autograd is running: a forward call then is a recomputation for gradient checkpointing."""
     return torch._C._current_graph_task_id() != -1
-
-
-class _ClosedForm(torch.autograd.Function):
-    """Gives `value` the derivative `gradient * scale` by the logits.
-
-    The normalizer is kept apart from the saved gradient: divided by it, a half-precision gradient would
-    underflow before a GradScaler's factor, which arrives in backward, could lift it.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, _logits: Tensor, value: Tensor, gradient: Tensor, scale: Tensor) -> Tensor:
-        ctx.save_for_backward(gradient, scale)
-        return value.clone()
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None, None, None]:
-        gradient, scale = ctx.saved_tensors
-        factor = grad_output * scale
-        return (gradient.to(factor.dtype) * factor).to(gradient.dtype), None, None, None

@@ -6,15 +6,20 @@ import torch
 from torch import Tensor
 
 from eqbench.losses.arguments import check_logits
-from eqbench.losses.base import Batch, Loss, Terms
+from eqbench.losses.base import Loss
+from eqbench.losses.batch import Batch, Terms
+from eqbench.losses.softmax import softmax_terms
 
-__all__ = ["CrossEntropy", "softmax_terms"]
+__all__ = ["CrossEntropy"]
 
 
 class CrossEntropy(Loss):
     """Softmax cross entropy, the baseline.
 
         L = loss_weight / normalizer * sum_i w_i * -log softmax(z_i)[y_i]
+
+    Soft labels t_ij in place of labels: L_i = -sum_j t_ij log softmax(z_i)_j; a sample's |gradient| in column j counts
+    as positive by t_ij and as negative by 1 - t_ij.
 
     Gradient statistics are those of what is trained, (softmax(z) - y) * w * loss_weight / normalizer; nothing
     depends on them here.
@@ -40,6 +45,8 @@ class CrossEntropy(Loss):
     (1.0986, [2.0, 2.0, 0.0])
     """
 
+    soft_labels = True
+
     def __init__(
         self, *, num_classes: int, background: bool = False, loss_weight: float = 1.0, ignore_index: int = -1
     ) -> None:
@@ -64,32 +71,3 @@ class CrossEntropy(Loss):
         check_logits(logits, self.columns)
         dtype = torch.float64 if logits.dtype == torch.float64 else torch.float32
         return torch.softmax(logits, dim=1, dtype=dtype)[:, : self.num_classes]
-
-
-def softmax_terms(batch: Batch, adjustment: Tensor | None = None) -> Terms:
-    """Cross entropy of softmax(logits + adjustment), its gradient softmax - y, and sums of |gradient| per column.
-
-    One (N, K, ...) buffer is log-probabilities, probabilities and gradient in turn.
-    """
-    logits, column = batch.logits, batch.labels.unsqueeze(1)
-    columns = logits.shape[1]
-    if adjustment is not None:
-        logits = logits + adjustment.to(batch.dtype).view(columns, *[1] * (logits.dim() - 2))
-    log_probability = torch.log_softmax(logits, dim=1, dtype=batch.dtype)
-    label_loss = -log_probability.gather(1, column)
-    gradient = log_probability.exp_().scatter_(1, column, 0.0)
-    if batch.ignored is not None:
-        gradient.masked_fill_(batch.ignored.unsqueeze(1), 0.0)
-    # 1 - p_y as the sum of the others: exact also where p_y rounds to 1. It is 0 for an ignored sample.
-    remainder = gradient.sum(dim=1, keepdim=True)
-    losses = torch.where(remainder < 0.5, -torch.log1p(-remainder), label_loss)
-    if batch.weight is not None:
-        weight = batch.weight.unsqueeze(1)
-        gradient *= weight
-        remainder = remainder * weight
-        losses = losses * weight
-    negative = gradient.sum(dim=[dim for dim in range(gradient.dim()) if dim != 1])
-    positive = torch.zeros(columns, dtype=torch.float64, device=logits.device)
-    positive.index_add_(0, batch.labels.flatten(), remainder.flatten().double())
-    gradient.scatter_(1, column, -remainder)
-    return Terms(losses.sum(), gradient, positive, negative)

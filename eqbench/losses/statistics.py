@@ -5,17 +5,19 @@ Shapes: C foreground classes, L tracked columns (C, or C + 1 with a background c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
+
+from eqbench.losses.exact_buffers import ExactBuffers
 
 RATIO_EPS = 1e-10
 
 
-class GradientStatistics(nn.Module):
+class GradientStatistics(ExactBuffers):
     """Totals of |dL/dlogit| over training, per class: of the class's samples and of all others.
 
     What is recorded stays pending until `commit`, once per optimizer step, folds it into the totals. Totals are
@@ -25,6 +27,7 @@ class GradientStatistics(nn.Module):
     Args:
         num_classes: C.
         background: keep the totals of one more column too, in the buffer `background`: (positive, negative).
+        labels: keep the weighted number of samples of each of so many labels too, in the buffer `samples`.
         average: over the processes of a group, average the sums (gradients of a loss divided by a normalizer, as
             DDP averages what is trained) instead of adding them (gradients of a sum over samples).
         initial_ratio: `ratio` of a class without evidence.
@@ -33,6 +36,7 @@ class GradientStatistics(nn.Module):
 
     Attributes:
         positive, negative: (C,) float64 buffers.
+        samples: (labels,) float64 buffer, added over processes whatever `average` says; None without `labels`.
         committed_steps, skipped_steps: int64 buffers, the optimizer steps that were folded in, and that were left
             out because a sum was not finite. A step without any sample is neither.
 
@@ -46,6 +50,7 @@ class GradientStatistics(nn.Module):
     positive: Tensor
     negative: Tensor
     background: Tensor | None
+    samples: Tensor | None
     committed_steps: Tensor
     skipped_steps: Tensor
 
@@ -54,6 +59,7 @@ class GradientStatistics(nn.Module):
         num_classes: int,
         *,
         background: bool = False,
+        labels: int = 0,
         average: bool = True,
         initial_ratio: float = 1.0,
         ratio_bound: float = 1.0,
@@ -67,6 +73,7 @@ class GradientStatistics(nn.Module):
         self.register_buffer("positive", torch.zeros(num_classes, dtype=torch.float64))
         self.register_buffer("negative", torch.zeros(num_classes, dtype=torch.float64))
         self.register_buffer("background", torch.zeros(2, dtype=torch.float64) if background else None)
+        self.register_buffer("samples", torch.zeros(labels, dtype=torch.float64) if labels else None)
         self.register_buffer("committed_steps", torch.zeros((), dtype=torch.int64))
         self.register_buffer("skipped_steps", torch.zeros((), dtype=torch.int64))
         self._pending: Tensor | None = None
@@ -90,9 +97,17 @@ class GradientStatistics(nn.Module):
         evidence = self.has_evidence
         return (evidence & (self.ratio >= self.ratio_bound)).sum().double() / evidence.sum()
 
-    def record(self, positive: Tensor, negative: Tensor, samples: Tensor) -> None:
-        """Add the sums of one call, (L,) each, over `samples` (scalar) samples, to what is pending."""
-        packed = torch.cat([positive.double(), negative.double(), samples.double().reshape(1)])
+    def record(self, positive: Tensor, negative: Tensor, samples: Tensor, per_label: Tensor | None = None) -> None:
+        """Add the sums of one call, (L,) each, over `samples` (scalar) samples, to what is pending.
+
+        `per_label` (labels,) is the weighted number of samples of each label, for statistics that keep it.
+        """
+        parts = (
+            [positive, negative, samples.reshape(1)]
+            if per_label is None
+            else [positive, negative, per_label, samples.reshape(1)]
+        )
+        packed = torch.cat([part.double() for part in parts])
         self._pending = packed if self._pending is None else self._pending + packed
 
     def commit(self) -> None:
@@ -104,15 +119,19 @@ class GradientStatistics(nn.Module):
         pending, self._pending = self._pending, None
         if pending is None:
             columns = len(self.positive) + (self.background is not None)
-            return self.positive.new_zeros(2 * columns + 1)
+            labels = 0 if self.samples is None else len(self.samples)
+            return self.positive.new_zeros(2 * columns + labels + 1)
         return pending.to(self.positive.device)
 
     def _fold(self, packed: Tensor, world_size: int) -> None:
         """Add one step's sums over all processes, unless one of them is not finite; without a host sync."""
         finite = packed.isfinite().all()
         nonempty = packed[-1] != 0
-        sums = torch.where(finite, packed[:-1], 0.0) / (world_size if self.average else 1)
-        positive, negative = sums.chunk(2)
+        sums = torch.where(finite, packed[:-1], 0.0)
+        if self.samples is not None:
+            self.samples += sums[-len(self.samples) :]
+            sums = sums[: -len(self.samples)]
+        positive, negative = (sums / (world_size if self.average else 1)).chunk(2)
         classes = len(self.positive)
         self.positive += positive[:classes]
         self.negative += negative[:classes]
@@ -120,16 +139,6 @@ class GradientStatistics(nn.Module):
             self.background += torch.stack([positive[-1], negative[-1]])
         self.committed_steps += finite & nonempty
         self.skipped_steps += ~finite
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> GradientStatistics:
-        # module.half() and the like cast every floating buffer; totals only follow the device.
-        before = dict(self._buffers)
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        for name, buffer in self._buffers.items():
-            exact = before[name]
-            if buffer is not None and exact is not None and buffer.dtype != exact.dtype:
-                self._buffers[name] = exact.to(buffer.device)
-        return self
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         self._pending = None

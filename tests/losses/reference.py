@@ -1,68 +1,160 @@
-"""Slow, explicit loops in Python floats: softmax losses and their gradient statistics, straight from the formula."""
+"""Slow, explicit references of the losses: loops over samples and classes in float64, gradients by autograd.
+
+Written from the formulas alone, sharing nothing with eqbench: no vectorised sums, no closed-form gradients, no
+rearranged logarithms. The losses themselves are in reference_sigmoid, reference_softmax and reference_groups.
+Shapes: N samples, C foreground classes, K logit columns.
+"""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+IGNORED = -1
 
 
-@dataclass
-class SoftmaxReference:
-    """Cross entropy with m_yj in front of e^{z_j}, one sample and one column at a time.
+@dataclass(frozen=True)
+class Sample:
+    """One sample: `z` are its K logits as 0-dim float64 tensors; `target` is its soft label, then `label` is unused."""
 
-        L = loss_weight / normalizer * sum_i w_i * -log( e^{z_y} / sum_j m_yj e^{z_j} ),   m_yy = 1
-        m_yj = (max(I_j, eps) / max(I_y, eps))^tau
+    index: int
+    z: Sequence[Tensor]
+    label: int
+    quality: float
+    target: Sequence[float] | None
+    negatives: Sequence[bool] | None
 
-    tau = 0 is plain cross entropy. Totals cover every column, background too.
+
+class Reference:
+    """Value, gradient and statistics of a loss, step by step; a subclass says what one sample's loss is.
+
+        value = loss_weight / normalizer * sum_i w_i sample_loss(i),   over samples that are not ignored
+        positive_j += |g_ij| if sample i has label j,   negative_j += |g_ij| otherwise
+
+    with g the gradient of the value, or of the value without loss_weight / normalizer if not `normalized`.
+    Totals cover every column; what a step computes depends on the steps before it alone.
     """
 
-    columns: int
-    tau: float = 0.0
-    eps: float = 1e-4
-    indicator: str = "positive"
-    loss_weight: float = 1.0
-    positive: list[float] = field(default_factory=list)
-    negative: list[float] = field(default_factory=list)
+    normalized = True
+    initial_ratio = 1.0
+    clamped = False
 
-    def __post_init__(self) -> None:
+    def __init__(self, num_classes: int, *, columns: int | None = None, loss_weight: float = 1.0) -> None:
+        self.num_classes = num_classes
+        self.columns = num_classes if columns is None else columns
+        self.loss_weight = loss_weight
         self.positive = [0.0] * self.columns
         self.negative = [0.0] * self.columns
+        self.samples = [0.0] * (num_classes + 1)  # per label, background last: weighted counts of earlier steps
+        self.steps = 0
+        self.background_column = num_classes  # whose positives are the samples of label C; it need not exist
 
-    def received(self, column: int) -> float:
-        choices = {
-            "positive": self.positive[column],
-            "negative": self.negative[column],
-            "both": self.positive[column] + self.negative[column],
-        }
-        return max(choices[self.indicator], self.eps)
+    def sample_loss(self, sample: Sample) -> Tensor:
+        raise NotImplementedError
+
+    def sample_scores(self, z: Sequence[Tensor]) -> list[Tensor]:
+        raise NotImplementedError
+
+    def default_normalizer(self, labels: Sequence[int]) -> float:
+        return float(max(sum(label != IGNORED for label in labels), 1))
+
+    def ratio(self, column: int) -> float:
+        if self.positive[column] + self.negative[column] == 0:
+            return self.initial_ratio
+        ratio = self.positive[column] / (self.negative[column] + 1e-10)
+        return min(ratio, 1.0) if self.clamped else ratio
 
     def step(
         self,
-        logits: Sequence[Sequence[float]],
-        labels: Sequence[int],
-        weights: Sequence[float] | None = None,
+        logits: Tensor,
+        labels: Tensor,
+        *,
+        weight: Tensor | None = None,
         normalizer: float | None = None,
-    ) -> tuple[float, list[list[float]]]:
-        """Value and gradient of one step; its |gradient| is added to the totals afterwards."""
-        weights = weights or [1.0] * len(labels)
-        normalizer = normalizer or sum(label >= 0 for label in labels)
-        value, gradients = 0.0, []
-        for row, label, weight in zip(logits, labels, weights, strict=True):
-            gradient = [0.0] * self.columns
-            if label >= 0:
-                scale = weight * self.loss_weight / normalizer
-                terms = []
-                for column in range(self.columns):
-                    factor = (self.received(column) / self.received(label)) ** self.tau
-                    terms.append((1.0 if column == label else factor) * math.exp(row[column]))
-                value += scale * -math.log(terms[label] / math.fsum(terms))
-                for column in range(self.columns):
-                    others = math.fsum(terms) - terms[label] if column == label else terms[column]
-                    gradient[column] = (-1 if column == label else 1) * scale * others / math.fsum(terms)
-            gradients.append(gradient)
-        for gradient, label in zip(gradients, labels, strict=True):
-            for column in range(self.columns):
-                side = self.positive if column == label else self.negative
-                side[column] += abs(gradient[column])
-        return value, gradients
+        quality: Tensor | None = None,
+        negatives: Tensor | None = None,
+    ) -> tuple[float, Tensor]:
+        """Value and (N, K, ...) float64 gradient of one step, which is then added to the totals."""
+        leaf = flat(logits.detach()).double().cpu().requires_grad_()
+        soft = labels.is_floating_point()
+        targets = flat(labels).tolist() if soft else [None] * len(leaf)
+        names = [0] * len(leaf) if soft else labels.flatten().tolist()
+        weights = [1.0] * len(leaf) if weight is None else weight.flatten().tolist()
+        qualities = [1.0] * len(leaf) if quality is None else quality.flatten().tolist()
+        allowed = [None] * len(leaf) if negatives is None else flat(negatives).tolist()
+        total = torch.zeros((), dtype=torch.float64)
+        for i, row in enumerate(leaf.unbind()):
+            if names[i] != IGNORED:
+                sample = Sample(i, row.unbind(), names[i], qualities[i], targets[i], allowed[i])
+                total = total + weights[i] * self.sample_loss(sample)
+        divisor = self.default_normalizer(names) if normalizer is None else normalizer
+        scale = self.loss_weight / divisor
+        gradient = torch.autograd.grad(total, leaf)[0] if total.requires_grad else torch.zeros_like(leaf)
+        self._accumulate(gradient.tolist(), names, targets, weights, scale if self.normalized else 1.0)
+        return scale * total.item(), unflat(scale * gradient, logits)
+
+    def scores(self, logits: Tensor) -> Tensor:
+        """(N, C, ...) float64."""
+        rows = [torch.stack(self.sample_scores(row.unbind())) for row in flat(logits.detach()).double().cpu().unbind()]
+        return unflat(torch.stack(rows), logits)
+
+    def _accumulate(
+        self,
+        gradient: Sequence[Sequence[float]],
+        labels: Sequence[int],
+        targets: Sequence[Sequence[float] | None],
+        weights: Sequence[float],
+        scale: float,
+    ) -> None:
+        for i, label in enumerate(labels):
+            if label == IGNORED:
+                continue
+            target, own = targets[i], label if label < self.num_classes else self.background_column
+            for j in range(self.columns):
+                share = target[j] if target is not None else float(j == own)
+                self.positive[j] += share * abs(scale * gradient[i][j])
+                self.negative[j] += (1 - share) * abs(scale * gradient[i][j])
+            self.samples[label] += weights[i]
+        self.steps += any(label != IGNORED for label in labels)
+
+
+def flat(tensor: Tensor) -> Tensor:
+    """(N, K, ...) as (samples, K): each pixel is a sample."""
+    return tensor.movedim(1, -1).reshape(-1, tensor.shape[1])
+
+
+def unflat(rows: Tensor, like: Tensor) -> Tensor:
+    """The inverse of `flat`, with the columns of `rows` and otherwise the shape of `like`."""
+    return rows.reshape(like.shape[0], *like.shape[2:], rows.shape[1]).movedim(-1, 1)
+
+
+def sigmoid(z: Tensor) -> Tensor:
+    return 1 / (1 + torch.exp(-z))
+
+
+def binary_cross_entropy(z: Tensor, target: float) -> Tensor:
+    """-t log p - (1 - t) log(1 - p) with p = sigmoid(z)."""
+    return target * torch.log1p(torch.exp(-z)) + (1 - target) * torch.log1p(torch.exp(z))
+
+
+def softmax(z: Sequence[Tensor]) -> list[Tensor]:
+    total = sum((torch.exp(each) for each in z), start=torch.zeros((), dtype=torch.float64))
+    return [torch.exp(each) / total for each in z]
+
+
+def cross_entropy(z: Sequence[Tensor], label: int, factors: Sequence[float | Tensor] | None = None) -> Tensor:
+    """-log( e^{z_y} / (e^{z_y} + sum_{j != y} m_j e^{z_j}) ); m_j are the `factors`, 1 by default."""
+    others = torch.zeros((), dtype=torch.float64)
+    for j, each in enumerate(z):
+        if j != label:
+            others = others + (1.0 if factors is None else factors[j]) * torch.exp(each - z[label])
+    return torch.log1p(others)
+
+
+def class_balanced_weights(counts: Sequence[float], beta: float) -> list[float]:
+    """Inverse effective numbers of samples (1 - beta) / (1 - beta^n), scaled to the sum C."""
+    inverse = [(1 - beta) / (1 - beta ** max(n, 1)) for n in counts]
+    return [len(inverse) * each / sum(inverse) for each in inverse]

@@ -47,7 +47,8 @@ class HalfPrecision(CrossEntropy):
     """Computes in the logits' dtype."""
 
     def terms(self, batch: Batch) -> Terms:
-        return super().terms(replace(batch, dtype=batch.logits.dtype))
+        terms = super().terms(batch)
+        return terms._replace(value=terms.value.to(batch.logits.dtype), negative=terms.negative.to(batch.logits.dtype))
 
 
 class KeepsState(CrossEntropy):

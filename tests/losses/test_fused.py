@@ -1,0 +1,170 @@
+"""The fused path: compiled or plain, in one block or many, the numbers are the same."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import warnings
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from eqbench import losses
+from eqbench.loss_contract.subject import Samples, Subject, call, close, same_totals, totals
+from eqbench.losses import Loss
+from eqbench.losses.fused import blocks, compiled, memory, plain
+from eqbench.plugins import load
+
+FORMS: list[tuple[str, dict[str, Any]]] = [
+    ("bce", {}),
+    ("focal", {}),
+    ("sigmoid_eql", {}),
+    ("efl", {}),
+    ("eqfl", {}),
+    ("cross_entropy", {}),
+    ("softmax_eql", {"background": True}),
+    ("ldam", {}),
+    ("seesaw", {"objectness": True}),
+]
+LAYOUTS = {"rows": (40, ()), "pixels": (3, (5, 6))}
+
+
+@pytest.fixture(params=FORMS, ids=lambda form: form[0])
+def subject(request: pytest.FixtureRequest) -> Subject:
+    name, params = request.param
+    return Subject(load("loss", name), params, num_classes=9)
+
+
+def samples(subject: Subject, layout: str, dtype: torch.dtype = torch.float32) -> Samples:
+    """With an ignored sample whose logits are NaN."""
+    number, pixels = LAYOUTS[layout]
+    drawn = subject.samples(number, dtype=dtype, pixels=pixels)
+    drawn.labels.view(-1)[1] = -1
+    with torch.no_grad():
+        drawn.logits.movedim(1, -1)[drawn.labels == -1] = torch.nan
+    return drawn
+
+
+def step(subject: Subject, drawn: Samples) -> tuple[Loss, Tensor, Tensor]:
+    loss = subject.trained()
+    weight = torch.linspace(0, 2, drawn.labels.numel()).view(drawn.labels.shape)
+    value = call(loss, drawn, weight=weight)
+    (gradient,) = torch.autograd.grad(value, drawn.logits)
+    loss.commit()
+    return loss, value, gradient
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_compiled_equals_plain(
+    subject: Subject, layout: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = samples(subject, layout, dtype)
+    monkeypatch.setenv("EQBENCH_FUSED", "plain")
+    loss, value, gradient = step(subject, drawn)
+    monkeypatch.setenv("EQBENCH_FUSED", "compile")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # a kernel that cannot be compiled warns
+        compiled_loss, compiled_value, compiled_gradient = step(subject, drawn)
+    close(compiled_value, value, "value", relative=1e-6)
+    rounding = torch.finfo(dtype).eps if dtype != torch.float32 else 5e-6
+    close(compiled_gradient, gradient, "gradient", relative=rounding, absolute=1e-9)
+    same_totals(compiled_loss, totals(loss), "compiled", relative=1e-6)
+
+
+@pytest.mark.parametrize("mode", ["plain", "compile"])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_many_blocks_equal_one(subject: Subject, layout: str, mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = samples(subject, layout)
+    monkeypatch.setenv("EQBENCH_FUSED", mode)
+    loss, value, gradient = step(subject, drawn)
+    for name in ("BLOCK", "COMPILED_BLOCK"):
+        monkeypatch.setattr(blocks, name, 70)
+    cut_loss, cut_value, cut_gradient = step(subject, drawn)
+    close(cut_value, value, "value", relative=1e-6)
+    close(cut_gradient, gradient, "gradient", relative=2e-6, absolute=1e-9)
+    same_totals(cut_loss, totals(loss), "in blocks", relative=1e-6)
+
+
+@pytest.mark.parametrize("mode", ["plain", "compile"])
+def test_channels_last_logits(subject: Subject, mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = samples(subject, "pixels")
+    monkeypatch.setenv("EQBENCH_FUSED", mode)
+    loss, value, gradient = step(subject, drawn)
+    turned = replace(drawn, logits=drawn.logits.detach().to(memory_format=torch.channels_last).requires_grad_())
+    turned_loss, turned_value, turned_gradient = step(subject, turned)
+    close(turned_value, value, "value", relative=1e-6)
+    close(turned_gradient, gradient, "gradient", relative=5e-6, absolute=1e-9)
+    same_totals(turned_loss, totals(loss), "channels-last", relative=1e-6)
+    assert turned_gradient.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_compiling_is_for_large_float_logits_on_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    small, large = torch.zeros(10, 10), torch.zeros(1, 1).expand(2**10, 2**10)
+    monkeypatch.delenv("EQBENCH_FUSED", raising=False)
+    assert [compiled.wanted(each) for each in (small, large, large.double())] == [False, True, False]
+    monkeypatch.setenv("EQBENCH_FUSED", "compile")
+    assert [compiled.wanted(each) for each in (small, large, large.double())] == [True, True, False]
+    monkeypatch.setenv("EQBENCH_FUSED", "plain")
+    assert not compiled.wanted(large)
+
+
+def test_a_wrong_setting_is_refused_when_a_loss_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EQBENCH_FUSED", "compiled")
+    with pytest.raises(ValueError, match=r"^EQBENCH_FUSED: 'compiled': expected auto, compile, plain; did you mean"):
+        losses.build("focal", num_classes=3)
+
+
+def test_without_a_compiler_the_plain_kernels_take_over(tmp_path: Path) -> None:
+    """With one warning for each kernel, and the same numbers."""
+    program = (
+        "import torch, warnings\n"
+        "from eqbench import losses\n"
+        "logits, labels = torch.randn(30, 5, generator=torch.Generator().manual_seed(0)), torch.arange(30) % 5\n"
+        "loss = losses.build('focal', num_classes=5)\n"
+        "with warnings.catch_warnings(record=True) as caught:\n"
+        "    warnings.simplefilter('always')\n"
+        "    values = [loss(logits, labels).item() for _ in range(3)]\n"
+        "print(*values, *(str(each.message) for each in caught if 'torch.compile' in str(each.message)), sep='\\n')\n"
+    )
+    environment = {"EQBENCH_FUSED": "compile", "CXX": "/nowhere/c++", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=os.environ | environment, capture_output=True, text=True, check=True
+    )
+    *values, warning = done.stdout.splitlines()
+    logits = torch.randn(30, 5, generator=torch.Generator().manual_seed(0))
+    expected = losses.build("focal", num_classes=5)(logits, torch.arange(30) % 5).item()
+    assert [float(value) for value in values] == [expected] * 3
+    assert warning.startswith("sigmoid_rows: runs without torch.compile, slower: ")
+    assert "compiler" in warning
+
+
+def test_the_logarithm_of_fractions_is_exact_to_rounding() -> None:
+    fraction = torch.cat([torch.linspace(0, 1, 100_001), torch.logspace(-38, 0, 10_001)])
+    exact = fraction.double().log1p()
+    for found in (plain.log1p_of_fraction(fraction), compiled._log1p_of_fraction(fraction)):
+        assert ((found.double() - exact).abs() <= 2.5e-7 * exact).all()
+    assert torch.equal(plain.log1p_of_fraction(fraction.double()), exact)
+
+
+def test_memory_for_gradients_is_like_the_logits() -> None:
+    logits = torch.zeros(2**11, 2**10).t()
+    gradient = memory.empty_gradient(logits)
+    assert gradient.shape == logits.shape
+    assert gradient.is_contiguous()
+    assert gradient.fill_(1.0).sum() == 2**21
+
+
+def test_the_gradient_is_scaled_where_it_lies() -> None:
+    """Backward hands the very memory that forward wrote to autograd, whatever factor arrives."""
+    logits = torch.randn(8, 5, requires_grad=True)
+    value = losses.build("bce", num_classes=5)(logits, torch.arange(8) % 5)
+    place = value.grad_fn.saved_tensors[0].data_ptr()
+    (value * 3.0).backward()
+    assert logits.grad is not None
+    assert logits.grad.data_ptr() == place
