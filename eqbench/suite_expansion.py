@@ -14,6 +14,7 @@ from eqbench import plugins
 from eqbench.data import samplers
 from eqbench.data.base import Dataset
 from eqbench.errors import EqbenchError, InputError, nearest
+from eqbench.losses.base import Loss
 from eqbench.run_spec import Budget, RunSpec
 from eqbench.suite_binding import BoundLoss, BoundTask, bind
 from eqbench.suite_file import SuiteFile
@@ -64,7 +65,9 @@ def _runs(
     budget = _budget(source, task, samplers.build(task.train.sampler, data).epoch_length)
     for loss in losses:
         with _located(source, loss.place, loss.plugin.name):
-            plugins.construct("loss", loss.plugin.name, loss.plugin.params, **supplied_to_loss(data))
+            built: Loss = plugins.construct("loss", loss.plugin.name, loss.plugin.params, **supplied_to_loss(data))
+            if built.uses_quality and not task.task_class.gives_quality:
+                raise ValueError(f"needs the quality of boxes, which {task.task.name} has not")
         for seed in seeds:
             yield RunSpec(
                 suite=suite,

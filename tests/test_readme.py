@@ -211,4 +211,4 @@ def test_the_loss_that_the_readme_adds_keeps_the_contract(tmp_path: Path) -> Non
     )
     file = tmp_path / "mine_of_the_readme.py"
     file.write_text(code)
-    assert check_user_loss(f"{file}:BalancedSoftmax") == {}
+    assert check_user_loss(f"{file}:SquareRootPrior") == {}

@@ -189,6 +189,12 @@ def test_refused_before_anything_runs(changes: dict[str, Any], message: str) -> 
     assert "\n" not in found
 
 
+def test_a_loss_that_needs_boxes_is_refused_for_images() -> None:
+    found = refusal(suite(losses=["quality_focal"]))
+    assert found.endswith("quality_focal: needs the quality of boxes, which classification has not")
+    assert found.startswith("x.yaml:12: losses[0]")
+
+
 def test_all_wrong_parameters_are_listed() -> None:
     wrong = suite(losses=["elf", {"name": "softmax_eql", "tau": "x", "eps": []}], tasks=[task(model="classifer")])
     assert len(refusal(wrong).splitlines()) == 4

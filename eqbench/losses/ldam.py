@@ -28,13 +28,15 @@ class LDAM(Loss):
     softmax(s z), without margins.
 
     Deferred re-weighting (DRW): from `deferred_steps` optimizer steps on, c_j are the weights of `class_balanced`,
-    (1 - beta) / (1 - beta^{n_j}) scaled to a mean of 1; before, and without `deferred_steps`, they are 1. Steps are
-    counted by `commit`, also those that were left out because they were not finite; a resumed run goes on counting.
+    (1 - beta) / (1 - beta^{n_j}) scaled to a mean of 1 over the training samples; before, and without
+    `deferred_steps`, they are 1. Steps are counted by `commit`, also those that were left out because they were not
+    finite; a resumed run goes on counting.
 
     After losses.py and cifar_train.py (train rule "DRW") of kaidic/LDAM-DRW, the release of Cao et al., "Learning
-    Imbalanced Datasets with Label-Distribution-Aware Margin Loss", NeurIPS 2019. As there, the sum is divided by the
-    sum of c_y over the samples not ignored, as torch's weighted mean is. What differs: re-weighting begins at a
-    step, there at epoch 160 of 200; a class without samples counts as if it had one.
+    Imbalanced Datasets with Label-Distribution-Aware Margin Loss", NeurIPS 2019. As there, the sum is by default
+    divided by the sum of c_y over the samples not ignored, as torch's weighted mean is; where `normalizer` is their
+    number, as in a suite, the mean of 1 makes it the same on average. What differs: re-weighting begins at a step,
+    there at epoch 160 of 200; a class without samples counts as if it had one.
 
     Args:
         num_classes: C.
@@ -85,7 +87,9 @@ class LDAM(Loss):
         self.deferred_steps = deferred_steps
         self.beta = check_beta(beta)
         self.register_buffer("margins", self.max_margin * (counts.min() / counts) ** 0.25, persistent=False)
-        self.register_buffer("deferred_weights", effective_number_weights(counts, self.beta), persistent=False)
+        weights = effective_number_weights(counts, self.beta)
+        weights *= counts.sum() / (counts * weights).sum()
+        self.register_buffer("deferred_weights", weights, persistent=False)
 
     def class_weights(self) -> Tensor | None:
         """(C,) c in this step, float64; None for ones throughout training."""

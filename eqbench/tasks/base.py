@@ -56,6 +56,8 @@ class Task(ABC):
     """Names of the reported numbers, main one first; for all of them higher is better."""
     protocol: ClassVar[str]
     """How the numbers are computed, e.g. `"accuracy:last"`. Different protocols never share a column."""
+    gives_quality: ClassVar[bool] = False
+    """Its samples have a quality, of their boxes, which some losses need."""
 
     def __init__(self, data: Dataset, model: Plugin, loss: Plugin) -> None:
         self.data = data

@@ -136,7 +136,9 @@ class LDAM(SoftmaxReference):
         super().__init__(num_classes, **base)
         counts = [max(n, 1) for n in class_counts]
         self.margins = [max_margin * (min(counts) / n) ** 0.25 for n in counts]
-        self.weights = class_balanced_weights(counts, beta)
+        weights = class_balanced_weights(counts, beta)
+        mean = sum(n * weight for n, weight in zip(counts, weights, strict=True)) / sum(counts)
+        self.weights = [weight / mean for weight in weights]
         self.scale, self.deferred_steps = scale, deferred_steps
 
     @property

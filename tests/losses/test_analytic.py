@@ -239,9 +239,8 @@ def test_ldam_margins_and_deferred_weights() -> None:
     for step in range(4):
         weight = inverse if step >= 2 else None
         equal(logits, loss(logits, labels), functional.cross_entropy(shifted, labels, weight))
-        summed = functional.cross_entropy(
-            shifted, labels, None if weight is None else 2 * weight / weight.sum(), reduction="sum"
-        )
+        mean_one = None if weight is None else 1700 * weight / (1600 * weight[0] + 100 * weight[1])
+        summed = functional.cross_entropy(shifted, labels, mean_one, reduction="sum")
         equal(logits, loss(logits, labels, normalizer=7), summed / 7)
         loss.commit()
 

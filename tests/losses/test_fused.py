@@ -40,6 +40,15 @@ def subject(request: pytest.FixtureRequest) -> Subject:
     return Subject(load("loss", name), params, num_classes=9)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def compiler() -> None:
+    """Nothing to compare where torch.compile does not work at all."""
+    try:
+        torch.compile(lambda x: x.exp() + 1, dynamic=True)(torch.ones(3))
+    except Exception as error:
+        pytest.skip(f"torch.compile does not work here: {error}")
+
+
 def samples(subject: Subject, layout: str, dtype: torch.dtype = torch.float32) -> Samples:
     """With an ignored sample whose logits are NaN."""
     number, pixels = LAYOUTS[layout]

@@ -67,9 +67,16 @@ def test_reweighting_is_deferred(deferred_steps: int) -> None:
 def test_reweighting_of_frequent_classes_alone_keeps_the_mean() -> None:
     """Their weights sum to less than 1; torch's mean divides by the sum all the same."""
     loss = LDAM(num_classes=4, class_counts=COUNTS, deferred_steps=0)
-    assert loss.deferred_weights[0] < 0.01
+    assert loss.deferred_weights[0] < 0.5
     logits, labels = cosines()[0][:2], torch.tensor([0, 0])
     torch.testing.assert_close(loss(logits, labels), expected(loss, logits, labels))
+
+
+def test_over_the_training_samples_weights_have_a_mean_of_one() -> None:
+    """So that dividing by the number of samples trains on average as dividing by the sum of weights."""
+    counts = torch.tensor(COUNTS).clamp(min=1).double()
+    loss = LDAM(num_classes=4, class_counts=COUNTS, deferred_steps=0)
+    assert ((counts * loss.deferred_weights).sum() / counts.sum()).item() == pytest.approx(1.0)
 
 
 def test_ignored_samples_are_not_in_the_normalizer() -> None:

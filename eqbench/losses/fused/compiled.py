@@ -9,7 +9,6 @@ Rows: z (R, K); pixels: z (K, R). A label's own column is 0 in what the compiled
 from __future__ import annotations
 
 import functools
-import inspect
 import logging
 import time
 import warnings
@@ -198,22 +197,22 @@ def _seesaw_pixels(*arguments: Any) -> tuple[Tensor, Tensor]:
 # -- how it is called ----------------------------------------------------------------------------------------------
 
 
+OPTIONS: dict[str, Any] = {
+    # By default intermediate results of long expressions go to memory, here of the size of the logits.
+    "realize_opcount_threshold": 10_000,
+    "realize_reads_threshold": 10_000,
+    "realize_acc_reads_threshold": 10_000,
+    "cpp.enable_floating_point_contract_flag": "fast",
+}
+VERSIONS = 64
+"""Of a function at most: one each for strides, absent arguments and sizes that coincide."""
+
+
 @functools.cache
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    # By default intermediate results of long expressions go to memory, here of the size of the logits.
-    options: dict[str, Any] = {
-        "realize_opcount_threshold": 10_000,
-        "realize_reads_threshold": 10_000,
-        "realize_acc_reads_threshold": 10_000,
-        "cpp.enable_floating_point_contract_flag": "fast",
-    }
-    known = torch._inductor.list_options()
-    options = {name: value for name, value in options.items() if name in known}
-    # One version each for strides, absent arguments and sizes that coincide; the default limit is 8.
-    limit: Any = {"recompile_limit": 64} if "recompile_limit" in inspect.signature(torch.compile).parameters else {}
-    compile_: Callable[..., Any] = torch.compile
-    compiled: Callable[..., Any] = compile_(function, dynamic=True, fullgraph=True, options=options, **limit)
-    return compiled
+    return torch.compile(  # type: ignore[call-overload, no-any-return]
+        function, dynamic=True, fullgraph=True, options=OPTIONS, recompile_limit=VERSIONS
+    )
 
 
 _called: set[Callable[..., Any]] = set()
