@@ -50,6 +50,7 @@ KINDS: dict[KindName, Kind] = {
                 "batch",
                 "class_counts",
                 "closed_form",
+                "columns",
                 "exact_buffers",
                 "sigmoid",
                 "softmax",

@@ -12,11 +12,11 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 from torch import nn
 
+from eqbench.errors import nearest
 from eqbench.losses.base import Loss, commit
 from eqbench.losses.batch import Batch, Terms
 from eqbench.losses.statistics import GradientStatistics
@@ -40,20 +40,28 @@ def build(name: str, *, num_classes: int, **params: Any) -> Loss:
 
     Raises:
         eqbench.errors.InputError: there is no such loss.
-        TypeError: the loss has no such parameter.
+        TypeError: the loss has no such parameter; the message names the nearest, and all that it takes.
         ValueError: a parameter is missing or out of its range.
 
     >>> build("softmax_eql", num_classes=10, tau=0.5)
     SoftmaxEQL(
-      num_classes=10, loss_weight=1.0, ignore_index=-1, tau=0.5, eps=0.0001, indicator='positive'
+      num_classes=10, loss_weight=1.0, ignore_index=-1, background=False, tau=0.5, eps=0.0001, indicator='positive'
       (statistics): GradientStatistics()
     )
+    >>> build("focal", num_classes=10, gama=1.5)
+    Traceback (most recent call last):
+    TypeError: gama: focal has no such parameter; did you mean 'gamma'? (takes: gamma, alpha, loss_weight, ignore_index)
     """
     from eqbench import plugins
 
     cls = plugins.load("loss", name)
+    parameters = plugins.parameters(cls)
+    takes = [parameter for parameter in parameters if parameter != "num_classes"]
+    for unknown in (parameter for parameter in params if parameter not in takes):
+        hint = f"{nearest(unknown, takes)} (takes: {', '.join(takes)})"
+        raise TypeError(f"{unknown}: {name} has no such parameter{hint}")
     for needed, what in NEEDED.items():
-        parameter = inspect.signature(cls).parameters.get(needed)
+        parameter = parameters.get(needed)
         if parameter is not None and parameter.default is parameter.empty and needed not in params:
             raise ValueError(f"{needed}: missing: {name} needs {what}, a tensor of {num_classes} numbers")
     loss: Loss = cls(num_classes=num_classes, **params)

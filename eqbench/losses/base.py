@@ -35,6 +35,8 @@ class Loss(ExactBuffers, ABC):
     `ignore_index`, and implements `terms` and `scores`. In training mode with gradients enabled the sums of
     each call become pending in `statistics`; `commit`, once per optimizer step, folds them into the totals.
     A loss inside `torch.utils.checkpoint` needs `use_reentrant=False`: its recomputation is not counted again.
+    Gradients flow to the logits alone, and once: there are no second derivatives and no `torch.func` transforms. Within
+    `torch.compile` a loss runs uncompiled, between two graphs.
 
     Args:
         num_classes: C, at least 1.
@@ -128,7 +130,8 @@ class Loss(ExactBuffers, ABC):
             logits: (N, K) or (N, K, H, W), any floating dtype; computed in float32, float64 stays float64.
             labels: (N,) or (N, H, W) int64: 0..C-1, C for background if the loss has it, or `ignore_index`; or
                 soft labels, floating, of the logits' shape, summing to 1 over the columns, if the loss takes them.
-            weight: (N,) or (N, H, W), floating, >= 0; factor of a sample in value, gradient, statistics.
+            weight: (N,) or (N, H, W), floating, >= 0; factor of a sample in value, gradient, statistics. For float16
+                logits of the order of 1: a common factor belongs into `normalizer`, which is kept in float32.
             normalizer: number or 0-dim tensor, > 0; default: the number of samples not ignored, at least 1.
             quality: shape of `weight`, in [0, 1]; only for losses with a quality target.
             negatives: (N, C) or (N, C, H, W) bool: classes known to be absent; only for losses that take it.
@@ -148,7 +151,10 @@ class Loss(ExactBuffers, ABC):
         return self._forward(*arguments)
 
     def commit(self) -> None:
-        """Once per optimizer step: fold what is pending on all processes into the totals; a collective call."""
+        """Once per optimizer step, after backward: fold what is pending on all processes into the totals.
+
+        A collective call: every process makes it, whether or not it saw samples.
+        """
         commit([self])
 
     def extra_repr(self) -> str:
@@ -177,8 +183,14 @@ class Loss(ExactBuffers, ABC):
             # In float16 the gradient is kept apart from its scale, see ClosedForm.
             foldable = logits.dtype != torch.float16
             terms = self.terms(replace(batch, scale=scale) if foldable else batch)
-        if self.training and torch.is_grad_enabled() and not _inside_backward():
-            self._record(batch, terms, scale)
+        if self.training and torch.is_grad_enabled():
+            if not _inside_backward():
+                self._record(batch, terms, scale)
+            elif not self.statistics.is_pending:
+                raise RuntimeError(
+                    f"{type(self).__name__}: recomputed in backward, but not called before in this step: use "
+                    "torch.utils.checkpoint with use_reentrant=False, and commit after backward"
+                )
         value = (terms.value * scale).to(batch.dtype)
         gradient = terms.gradient.to(logits.dtype)
         result: Tensor = ClosedForm.apply(logits, value, gradient, None if terms.scaled else scale)
@@ -222,11 +234,13 @@ class Loss(ExactBuffers, ABC):
             ones = torch.ones_like(batch.labels, dtype=torch.float64)
             per_label = torch.zeros_like(self.statistics.samples)
             per_label.index_add_(0, batch.labels.flatten(), (ones if weight is None else weight).flatten().double())
-        self.statistics.record(terms.positive * factor, terms.negative * factor, batch.samples, per_label)
+        # 0 * value is NaN if the value is not finite; the step is then left out.
+        samples = batch.samples + 0 * terms.value * scale
+        self.statistics.record(terms.positive * factor, terms.negative * factor, samples, per_label)
 
 
 def commit(losses: Iterable[Loss]) -> None:
-    """Fold what is pending in each loss into its totals; once per optimizer step, one all-reduce for all.
+    """Fold what is pending in each loss into its totals; once per optimizer step, after backward; one all-reduce.
 
     Every process calls it with the same losses in the same order, whether or not it saw samples.
     """

@@ -27,10 +27,11 @@ class BinaryCrossEntropy(SigmoidLoss):
     Shapes: logits (N, C) or (N, C, H, W), labels (N,) or (N, H, W); see `Loss.forward`. Scores are sigmoid(z).
 
     >>> import torch
-    >>> loss = BinaryCrossEntropy(num_classes=3)
-    >>> logits = torch.zeros(2, 3, requires_grad=True)
-    >>> loss(logits, torch.tensor([0, 3])).backward()
-    >>> loss.commit()
+    >>> from eqbench import losses
+    >>> loss = losses.build("bce", num_classes=3)
+    >>> logits, labels = torch.zeros(2, 3, requires_grad=True), torch.tensor([0, 3])
+    >>> loss(logits, labels).backward()
+    >>> loss.commit()  # once per optimizer step
     >>> loss.statistics.positive.tolist(), loss.statistics.negative.tolist()
     ([0.25, 0.0, 0.0], [0.25, 0.5, 0.5])
     """

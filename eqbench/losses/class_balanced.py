@@ -8,11 +8,10 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from eqbench.errors import nearest
-from eqbench.losses.arguments import check_logits, check_number
+from eqbench.losses.arguments import check_choice, check_logits, check_number
 from eqbench.losses.base import Loss
 from eqbench.losses.batch import Batch, Terms
-from eqbench.losses.class_counts import check_beta, check_per_class, effective_number_weights
+from eqbench.losses.class_counts import check_per_class, effective_number_weights
 from eqbench.losses.sigmoid import sigmoid_terms
 from eqbench.losses.softmax import softmax_terms
 
@@ -58,13 +57,13 @@ class ClassBalanced(Loss):
     Shapes: logits (N, C) or (N, C, H, W), labels (N,) or (N, H, W); see `Loss.forward`.
 
     >>> import torch
-    >>> loss = ClassBalanced(num_classes=2, class_counts=[9000, 100], beta=0.999)
-    >>> logits = torch.zeros(2, 2, requires_grad=True)
-    >>> value = loss(logits, torch.tensor([0, 1]))
-    >>> value.backward()
+    >>> from eqbench import losses
+    >>> loss = losses.build("class_balanced", num_classes=2, class_counts=[9000, 100], beta=0.999)
+    >>> logits, labels = torch.zeros(2, 2, requires_grad=True), torch.tensor([0, 1])
+    >>> loss(logits, labels).backward()
     >>> loss.commit()  # once per optimizer step
-    >>> [round(c, 3) for c in loss.class_weights.tolist()], round(value.item(), 4)
-    ([0.174, 1.826], 0.6931)
+    >>> [round(weight, 3) for weight in loss.class_weights.tolist()]
+    [0.174, 1.826]
     """
 
     class_weights: Tensor
@@ -82,10 +81,8 @@ class ClassBalanced(Loss):
     ) -> None:
         super().__init__(num_classes=num_classes, loss_weight=loss_weight, ignore_index=ignore_index)
         counts = check_per_class("class_counts", class_counts, num_classes)
-        if form not in get_args(Form):
-            expected = ", ".join(repr(name) for name in get_args(Form))
-            raise ValueError(f"form: {form!r}: expected one of {expected}{nearest(form, get_args(Form))}")
-        self.beta = check_beta(beta)
+        check_choice("form", form, get_args(Form))
+        self.beta = check_number("beta", beta, at_least=0, below=1)
         self.form = form
         self.gamma = check_number("gamma", gamma, at_least=0)
         self.register_buffer("class_weights", effective_number_weights(counts, self.beta), persistent=False)

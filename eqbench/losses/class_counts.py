@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from eqbench.losses.arguments import check_integer, check_number
+from eqbench.losses.arguments import check_integer, check_is_tensor
 
 
 def check_per_class(name: str, values: Tensor | Sequence[float], num_classes: int) -> Tensor:
@@ -28,10 +28,18 @@ def check_per_class(name: str, values: Tensor | Sequence[float], num_classes: in
     """
     check_integer("num_classes", num_classes, at_least=1)
     expected = f"expected a tensor or a sequence of {num_classes} numbers, one per class"
-    try:
-        given = values.detach() if isinstance(values, Tensor) else torch.as_tensor(values, dtype=torch.float64)
-    except (TypeError, ValueError, RuntimeError):
-        raise ValueError(f"{name}: {values!r}: {expected}") from None
+    if isinstance(values, Tensor):
+        check_is_tensor(name, values)
+        given = values.detach()
+    else:
+        # A list, since torch takes no NumPy array with negative strides.
+        listed = values.tolist() if hasattr(values, "tolist") else values
+        try:
+            given = torch.as_tensor(listed, dtype=torch.float64)
+        except (TypeError, ValueError, RuntimeError, OverflowError):
+            raise ValueError(f"{name}: {values!r}: {expected}") from None
+    if given.is_meta:
+        raise ValueError(f"{name}: on meta: {expected}")
     if given.dtype == torch.bool or given.is_complex():
         raise ValueError(f"{name}: dtype {given.dtype}: {expected}")
     if given.shape != (num_classes,):
@@ -42,14 +50,6 @@ def check_per_class(name: str, values: Tensor | Sequence[float], num_classes: in
         first = int(refused.nonzero()[0])
         raise ValueError(f"{name}: {numbers[first].item()!r} for class {first}: expected a finite number >= 0")
     return numbers
-
-
-def check_beta(beta: float) -> float:
-    """`beta` of the effective number of samples, if it is in [0, 1)."""
-    number = check_number("beta", beta, at_least=0)
-    if number >= 1:
-        raise ValueError(f"beta: {beta!r}: expected a number < 1")
-    return number
 
 
 def effective_number_weights(counts: Tensor, beta: float) -> Tensor:

@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 CHUNK = 2**20
 """Elements that are converted at a time where arithmetic is wider than storage."""
@@ -25,8 +24,9 @@ class ClosedForm(torch.autograd.Function):
         return value.clone()
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None, None, None]:
+        if torch.is_grad_enabled():
+            raise NotImplementedError("eqbench's losses have a first derivative only: not with create_graph=True")
         gradient, scale = ctx.saved_tensors
         factor = grad_output if scale is None else grad_output * scale
         # Multiplied where it lies unless somebody may ask again: a second buffer of this size would be the peak.

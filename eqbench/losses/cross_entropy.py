@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from eqbench.losses.arguments import check_logits
+from eqbench.losses.arguments import check_bool, check_logits
 from eqbench.losses.base import Loss
 from eqbench.losses.batch import Batch, Terms
 from eqbench.losses.softmax import softmax_terms
@@ -36,12 +36,13 @@ class CrossEntropy(Loss):
 
     Shapes: logits (N, K) or (N, K, H, W) with K = C or C + 1, labels (N,) or (N, H, W); see `Loss.forward`.
 
-    >>> loss = CrossEntropy(num_classes=3)
-    >>> logits = torch.zeros(2, 3, requires_grad=True)
-    >>> value = loss(logits, torch.tensor([0, 1]))
-    >>> value.backward()
-    >>> loss.commit()
-    >>> round(value.item(), 4), [round(r, 2) for r in loss.statistics.ratio.tolist()]
+    >>> import torch
+    >>> from eqbench import losses
+    >>> loss = losses.build("cross_entropy", num_classes=3)
+    >>> logits, labels = torch.zeros(2, 3, requires_grad=True), torch.tensor([0, 1])
+    >>> loss(logits, labels).backward()
+    >>> loss.commit()  # once per optimizer step
+    >>> round(loss(logits, labels).item(), 4), [round(ratio, 2) for ratio in loss.statistics.ratio.tolist()]
     (1.0986, [2.0, 2.0, 0.0])
     """
 
@@ -50,6 +51,7 @@ class CrossEntropy(Loss):
     def __init__(
         self, *, num_classes: int, background: bool = False, loss_weight: float = 1.0, ignore_index: int = -1
     ) -> None:
+        check_bool("background", background)
         super().__init__(
             num_classes=num_classes,
             loss_weight=loss_weight,
@@ -58,6 +60,7 @@ class CrossEntropy(Loss):
             background_label=background,
             track_background=background,
         )
+        self.background = background
 
     def adjustment(self) -> Tensor | None:
         """(K,) what training adds to the logits of each column; None for nothing."""
@@ -71,3 +74,6 @@ class CrossEntropy(Loss):
         check_logits(logits, self.columns)
         dtype = torch.float64 if logits.dtype == torch.float64 else torch.float32
         return torch.softmax(logits, dim=1, dtype=dtype)[:, : self.num_classes]
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, background={self.background}"

@@ -42,15 +42,15 @@ class EFL(SigmoidLoss):
     Scores are sigmoid(z).
 
     >>> import torch
-    >>> loss = EFL(num_classes=3)
+    >>> from eqbench import losses
+    >>> loss = losses.build("efl", num_classes=3)
     >>> logits, labels = torch.zeros(2, 3, requires_grad=True), torch.tensor([0, 3])
-    >>> for step in range(2):
-    ...     value = loss(logits, labels, normalizer=1)
-    ...     value.backward()
-    ...     loss.commit()
-    ...     print(round(value.item(), 4))
-    0.6931
-    0.0259
+    >>> loss(logits, labels).backward()
+    >>> loss.commit()  # once per optimizer step
+    >>> [round(ratio, 4) for ratio in loss.statistics.ratio.tolist()]  # from now on, those below 1 focus more
+    [0.3333, 0.0, 0.0]
+    >>> round(loss(logits, labels).item(), 4)
+    0.013
     """
 
     clamp_ratio = True

@@ -37,10 +37,11 @@ class EQFL(SigmoidLoss):
     [0, 1], of no effect for background; see `Loss.forward`. Scores are sigmoid(z).
 
     >>> import torch
-    >>> loss = EQFL(num_classes=3)
+    >>> from eqbench import losses
+    >>> loss = losses.build("eqfl", num_classes=3)
     >>> logits, quality = torch.zeros(2, 3, requires_grad=True), torch.tensor([0.9, 0.0])
-    >>> loss(logits, torch.tensor([0, 3]), quality=quality, normalizer=1).backward()
-    >>> loss.commit()
+    >>> loss(logits, torch.tensor([0, 3]), quality=quality).backward()
+    >>> loss.commit()  # once per optimizer step
     >>> [round(ratio, 4) for ratio in loss.statistics.ratio.tolist()]
     [0.6793, 0.0, 0.0]
     """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -41,11 +43,13 @@ class EQL(SigmoidLoss):
     Shapes: logits (N, C) or (N, C, H, W), labels (N,) or (N, H, W), C for background; see `Loss.forward`.
     Scores are sigmoid(z).
 
-    >>> loss = EQL(num_classes=3, class_frequency=torch.tensor([0.9, 0.1, 0.001]))
-    >>> logits = torch.zeros(2, 3, requires_grad=True)
-    >>> loss(logits, torch.tensor([0, 3])).backward()
-    >>> loss.commit()
-    >>> loss.statistics.negative.tolist()
+    >>> import torch
+    >>> from eqbench import losses
+    >>> loss = losses.build("eql", num_classes=3, class_frequency=[0.9, 0.1, 0.001])
+    >>> logits, labels = torch.zeros(2, 3, requires_grad=True), torch.tensor([0, 3])
+    >>> loss(logits, labels).backward()
+    >>> loss.commit()  # once per optimizer step
+    >>> loss.statistics.negative.tolist()  # of class 2 from background alone
     [0.25, 0.5, 0.25]
     """
 
@@ -55,7 +59,7 @@ class EQL(SigmoidLoss):
         self,
         *,
         num_classes: int,
-        class_frequency: Tensor,
+        class_frequency: Tensor | Sequence[float],
         lambda_: float = 1.77e-3,
         loss_weight: float = 1.0,
         ignore_index: int = -1,

@@ -32,8 +32,11 @@ class Federated(SigmoidLoss):
 
     After `use_fed_loss` of facebookresearch/detectron2 (modeling/roi_heads/fast_rcnn.py), which took it from
     xingyizhou/CenterNet2, the release of Zhou et al., "Probabilistic Two-Stage Detection", arXiv 2103.07461; with its
-    defaults and its normalizer, the number of samples. `negatives` follows the protocol of LVIS, Gupta et al., "LVIS:
-    A Dataset for Large Vocabulary Instance Segmentation", CVPR 2019. The call's S is per process, as in the release.
+    defaults and its normalizer, the number of samples. The call's S is per process, as in the release. What differs:
+    there background, where it occurs, takes one of the `num_sampled` places, and one foreground class fewer is drawn.
+
+    `negatives` follows the protocol of LVIS, Gupta et al., "LVIS: A Dataset for Large Vocabulary Instance
+    Segmentation", CVPR 2019.
 
     Args:
         num_classes: C.
@@ -49,13 +52,13 @@ class Federated(SigmoidLoss):
     Shapes: logits (N, C) or (N, C, H, W), labels (N,) or (N, H, W), negatives as logits; see `Loss.forward`.
 
     >>> import torch
-    >>> loss = Federated(num_classes=4, class_frequency=[0.5, 0.3, 0.2, 0.1], num_sampled=2)
-    >>> logits = torch.zeros(2, 4, requires_grad=True)
-    >>> value = loss(logits, torch.tensor([3, 4]))  # class 3 and another one; the second sample is background
-    >>> value.backward()
+    >>> from eqbench import losses
+    >>> loss = losses.build("federated", num_classes=4, class_frequency=[0.5, 0.3, 0.2, 0.1], num_sampled=2)
+    >>> logits, labels = torch.zeros(2, 4, requires_grad=True), torch.tensor([3, 4])
+    >>> loss(logits, labels).backward()
     >>> loss.commit()  # once per optimizer step
-    >>> round(value.item(), 4), int(logits.grad.any(0).sum())
-    (1.3863, 2)
+    >>> int(logits.grad.any(0).sum()), logits.grad[:, 3].tolist()  # class 3 and another one; 4 is background
+    (2, [-0.25, 0.25])
     """
 
     random = True
@@ -74,10 +77,9 @@ class Federated(SigmoidLoss):
     ) -> None:
         super().__init__(num_classes=num_classes, loss_weight=loss_weight, ignore_index=ignore_index)
         frequency = check_per_class("class_frequency", class_frequency, num_classes)
-        check_integer("num_sampled", num_sampled, at_least=1)
-        self.num_sampled = num_sampled
+        self.num_sampled = check_integer("num_sampled", num_sampled, at_least=1)
         self.power = check_number("power", power, at_least=0)
-        self.random = num_sampled < num_classes
+        self.random = bool(self.num_sampled < num_classes)
         self.register_buffer("class_frequency", frequency, persistent=False)
 
     def terms(self, batch: Batch) -> Terms:

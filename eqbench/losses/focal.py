@@ -31,12 +31,12 @@ class Focal(SigmoidLoss):
     Scores are sigmoid(z).
 
     >>> import torch
-    >>> loss = Focal(num_classes=3)
-    >>> logits = torch.zeros(2, 3, requires_grad=True)
-    >>> value = loss(logits, torch.tensor([0, 3]), normalizer=1)
-    >>> value.backward()
-    >>> loss.commit()
-    >>> round(value.item(), 4)
+    >>> from eqbench import losses
+    >>> loss = losses.build("focal", num_classes=3)
+    >>> logits, labels = torch.zeros(2, 3, requires_grad=True), torch.tensor([0, 3])
+    >>> loss(logits, labels, normalizer=1).backward()
+    >>> loss.commit()  # once per optimizer step
+    >>> round(loss(logits, labels, normalizer=1).item(), 4)
     0.6931
     """
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from eqbench.losses.arguments import check_integer, check_logits, check_number
 from eqbench.losses.base import Loss
 from eqbench.losses.batch import Batch, Terms
-from eqbench.losses.class_counts import check_beta, check_per_class, effective_number_weights
+from eqbench.losses.class_counts import check_per_class, effective_number_weights
 from eqbench.losses.softmax import softmax_terms
 
 __all__ = ["LDAM"]
@@ -54,12 +54,12 @@ class LDAM(Loss):
     Shapes: logits (N, C) or (N, C, H, W), labels (N,) or (N, H, W); see `Loss.forward`.
 
     >>> import torch
-    >>> loss = LDAM(num_classes=2, class_counts=[160, 10], max_margin=0.4, scale=10.0)
-    >>> logits = torch.zeros(2, 2, requires_grad=True)
-    >>> value = loss(logits, torch.tensor([0, 1]))
-    >>> value.backward()
+    >>> from eqbench import losses
+    >>> loss = losses.build("ldam", num_classes=2, class_counts=[160, 10], max_margin=0.4, scale=10.0)
+    >>> logits, labels = torch.zeros(2, 2, requires_grad=True), torch.tensor([0, 1])
+    >>> loss(logits, labels).backward()
     >>> loss.commit()  # once per optimizer step
-    >>> loss.margins.tolist(), round(value.item(), 4)
+    >>> loss.margins.tolist(), round(loss(logits, labels).item(), 4)
     ([0.2, 0.4], 3.0725)
     """
 
@@ -83,9 +83,9 @@ class LDAM(Loss):
         self.max_margin = check_number("max_margin", max_margin, at_least=0)
         self.scale = check_number("scale", scale, above=0)
         if deferred_steps is not None:
-            check_integer("deferred_steps", deferred_steps, at_least=0)
+            deferred_steps = check_integer("deferred_steps", deferred_steps, at_least=0)
         self.deferred_steps = deferred_steps
-        self.beta = check_beta(beta)
+        self.beta = check_number("beta", beta, at_least=0, below=1)
         self.register_buffer("margins", self.max_margin * (counts.min() / counts) ** 0.25, persistent=False)
         weights = effective_number_weights(counts, self.beta)
         weights *= counts.sum() / (counts * weights).sum()

@@ -31,13 +31,13 @@ class QualityFocal(SigmoidLoss):
     [0, 1], of no effect for background; see `Loss.forward`. Scores are sigmoid(z).
 
     >>> import torch
-    >>> loss = QualityFocal(num_classes=3)
-    >>> logits = torch.zeros(2, 3, requires_grad=True)
-    >>> value = loss(logits, torch.tensor([0, 3]), quality=torch.tensor([0.5, 0.0]), normalizer=1)
-    >>> value.backward()
-    >>> loss.commit()
-    >>> round(value.item(), 4), loss.statistics.positive.tolist()
-    (0.8664, [0.0, 0.0, 0.0])
+    >>> from eqbench import losses
+    >>> loss = losses.build("quality_focal", num_classes=3)
+    >>> logits, quality = torch.zeros(2, 3, requires_grad=True), torch.tensor([0.5, 0.0])
+    >>> loss(logits, torch.tensor([0, 3]), quality=quality).backward()
+    >>> loss.commit()  # once per optimizer step
+    >>> loss.statistics.positive.tolist()  # 0.5, the sigmoid of class 0, is its quality already
+    [0.0, 0.0, 0.0]
     """
 
     uses_quality = True

@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 from eqbench.losses import fused
-from eqbench.losses.arguments import check_logits, check_number
+from eqbench.losses.arguments import check_bool, check_logits, check_number
 from eqbench.losses.base import Loss
 from eqbench.losses.batch import Batch, Terms
+from eqbench.losses.columns import as_columns, label_sums
 from eqbench.losses.fused.memory import empty_gradient
-from eqbench.losses.softmax import as_columns, label_sums
 
 __all__ = ["Seesaw"]
 
@@ -46,15 +46,14 @@ class Seesaw(Loss):
 
     Shapes: logits (N, K) or (N, K, H, W) with K = C or C + 2, labels (N,) or (N, H, W); see `Loss.forward`.
 
-    >>> loss = Seesaw(num_classes=2)
+    >>> import torch
+    >>> from eqbench import losses
+    >>> loss = losses.build("seesaw", num_classes=2)
     >>> logits, labels = torch.zeros(4, 2, requires_grad=True), torch.tensor([0, 0, 0, 1])
-    >>> for step in range(2):
-    ...     value = loss(logits, labels)
-    ...     value.backward()
-    ...     loss.commit()
-    ...     print(round(value.item(), 4))
-    0.6931
-    0.4338
+    >>> loss(logits, labels).backward()
+    >>> loss.commit()  # once per optimizer step
+    >>> loss.statistics.samples.tolist(), round(loss(logits, labels).item(), 4)
+    ([3.0, 1.0], 0.4338)
     """
 
     frozen_factors = True
@@ -70,6 +69,7 @@ class Seesaw(Loss):
         loss_weight: float = 1.0,
         ignore_index: int = -1,
     ) -> None:
+        check_bool("objectness", objectness)
         super().__init__(
             num_classes=num_classes,
             loss_weight=loss_weight,

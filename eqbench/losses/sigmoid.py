@@ -10,8 +10,8 @@ from eqbench.losses import fused
 from eqbench.losses.arguments import check_logits
 from eqbench.losses.base import Loss
 from eqbench.losses.batch import Batch, Terms
+from eqbench.losses.columns import as_columns, label_sums
 from eqbench.losses.fused.memory import empty_gradient
-from eqbench.losses.softmax import as_columns, label_sums
 
 
 class SigmoidLoss(Loss):
@@ -63,7 +63,10 @@ def sigmoid_terms(batch: Batch, *, negative: Tensor, positive: Tensor, exponent:
     value, others = fused.sigmoid_sums(logits, labels, weight, negative, exponent, batch.scale, target)
 
     own = labels.clamp(max=logits.shape[1] - 1)
-    z = logits.gather(1, own.unsqueeze(1)).squeeze(1).to(batch.dtype)
+    samples, pixels = (torch.arange(length, device=own.device) for length in own.shape)
+    # Not gather and scatter_, which on CPU make a float32 copy of all half-precision logits.
+    place = (samples.unsqueeze(1), own, pixels)
+    z = logits[place].to(batch.dtype)
     quality = None if batch.quality is None else batch.quality.reshape(labels.shape)
     power = None if exponent is None else exponent.to(batch.dtype)[own]
     values, slopes = positive_terms(z, power, quality)
@@ -74,8 +77,7 @@ def sigmoid_terms(batch: Batch, *, negative: Tensor, positive: Tensor, exponent:
     values = torch.where(live, values * factor, 0.0)
     slopes = torch.where(live, slopes * factor, 0.0)
     written = slopes if batch.scale is None else slopes * batch.scale
-    kept = target.gather(1, own.unsqueeze(1))
-    target.scatter_(1, own.unsqueeze(1), torch.where(live.unsqueeze(1), written.unsqueeze(1).to(kept.dtype), kept))
+    target[place] = torch.where(live, written.to(target.dtype), target[place])
     value = value + values.sum(dtype=torch.float64)
     return Terms(value, gradient, label_sums(own, slopes.abs(), len(others)), others, batch.scale is not None)
 

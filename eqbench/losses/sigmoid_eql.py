@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from eqbench.losses.arguments import check_number
+from eqbench.losses.arguments import check_bool, check_number
 from eqbench.losses.batch import Batch, Terms
 from eqbench.losses.sigmoid import SigmoidLoss, sigmoid_terms
 
@@ -49,12 +49,14 @@ class SigmoidEQL(SigmoidLoss):
 
     Shapes: logits (N, K) or (N, K, H, W) with K = C + 1 or C, labels (N,) or (N, H, W), C for background.
 
-    >>> loss = SigmoidEQL(num_classes=2)
-    >>> logits = torch.zeros(4, 3, requires_grad=True)
-    >>> loss(logits, torch.tensor([0, 0, 0, 2])).backward()
-    >>> loss.commit()
-    >>> loss.statistics.positive.tolist(), loss.statistics.negative.tolist(), loss.statistics.ratio.tolist()
-    ([1.5, 0.0], [0.5, 2.0], [2.9999999994, 0.0])
+    >>> import torch
+    >>> from eqbench import losses
+    >>> loss = losses.build("sigmoid_eql", num_classes=2)
+    >>> logits, labels = torch.zeros(4, 3, requires_grad=True), torch.tensor([0, 0, 0, 2])
+    >>> loss(logits, labels).backward()
+    >>> loss.commit()  # once per optimizer step
+    >>> loss.statistics.positive.tolist(), loss.statistics.negative.tolist()
+    ([1.5, 0.0], [0.5, 2.0])
     """
 
     normalized = False
@@ -71,6 +73,7 @@ class SigmoidEQL(SigmoidLoss):
         loss_weight: float = 1.0,
         ignore_index: int = -1,
     ) -> None:
+        check_bool("objectness", objectness)
         super().__init__(
             num_classes=num_classes,
             loss_weight=loss_weight,

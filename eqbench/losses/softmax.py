@@ -7,7 +7,8 @@ from torch import Tensor
 
 from eqbench.losses import fused
 from eqbench.losses.batch import Batch, Terms
-from eqbench.losses.fused.memory import empty_gradient, is_channels_last
+from eqbench.losses.columns import as_columns, label_sums
+from eqbench.losses.fused.memory import empty_gradient
 
 
 def softmax_terms(
@@ -47,35 +48,16 @@ def softmax_terms(
     return Terms(value, gradient, label_sums(labels, remainder, len(negative)), negative, batch.scale is not None)
 
 
-def as_columns(tensor: Tensor, like: Tensor) -> Tensor:
-    """(N, K, P) view of (N, K) or (N, K, H, W): one image, or its pixels as so many samples if `like` is channels-last.
-
-    Either way samples are in the order of labels (N, H, W).
-    """
-    if tensor.dim() == 2:
-        return tensor.unsqueeze(2)
-    if is_channels_last(like):
-        return tensor.movedim(1, -1).reshape(-1, tensor.shape[1], 1)
-    return tensor.flatten(2)
-
-
-def label_sums(labels: Tensor, values: Tensor, columns: int) -> Tensor:
-    """(columns,) float64 sums of `values` by label, both of one shape."""
-    sums = torch.zeros(columns, dtype=torch.float64, device=labels.device)
-    return sums.index_add_(0, labels.flatten(), values.flatten().double())
-
-
 def _soft_terms(batch: Batch, soft: Tensor, adjustment: Tensor | None, temperature: float) -> Terms:
     shifted = batch.logits.to(batch.dtype) * temperature
     if adjustment is not None:
         shifted += adjustment.to(batch.dtype).view(-1, *[1] * (shifted.dim() - 2))
     log_share = shifted.log_softmax(1)
-    # 0 * -inf is no contribution; exp and log_softmax leave extreme logits finite.
-    value = -(soft * log_share).sum(1, keepdim=True)
+    value = -torch.where(soft > 0, soft * log_share, 0.0).sum(1, keepdim=True)
     gradient = log_share.exp().sub_(soft).mul_(temperature)
     if batch.weight is not None:
         weight = batch.weight.unsqueeze(1)
-        value, gradient = value * weight, gradient * weight
+        value, gradient = (torch.where(weight != 0, each * weight, 0.0) for each in (value, gradient))
     magnitude, others = gradient.abs(), [dim for dim in range(gradient.dim()) if dim != 1]
     positive = (magnitude * soft).sum(others, dtype=torch.float64)
     negative = (magnitude * (1 - soft)).sum(others, dtype=torch.float64)

@@ -7,8 +7,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from eqbench.errors import nearest
-from eqbench.losses.arguments import check_number
+from eqbench.losses.arguments import check_choice, check_number
 from eqbench.losses.cross_entropy import CrossEntropy
 
 __all__ = ["SoftmaxEQL"]
@@ -54,13 +53,13 @@ class SoftmaxEQL(CrossEntropy):
 
     Shapes: logits (N, K) or (N, K, H, W) with K = C or C + 1, labels (N,) or (N, H, W); see `Loss.forward`.
 
-    >>> loss = SoftmaxEQL(num_classes=3)
+    >>> import torch
+    >>> from eqbench import losses
+    >>> loss = losses.build("softmax_eql", num_classes=3)
     >>> logits, labels = torch.zeros(4, 3, requires_grad=True), torch.tensor([0, 0, 0, 1])
-    >>> for step in range(2):
-    ...     value = loss(logits, labels)
-    ...     loss.commit()
-    ...     print(round(value.item(), 4))
-    1.0986
+    >>> loss(logits, labels).backward()
+    >>> loss.commit()  # once per optimizer step
+    >>> round(loss(logits, labels).item(), 4)  # log 3 = 1.0986 before
     0.5625
     """
 
@@ -78,10 +77,7 @@ class SoftmaxEQL(CrossEntropy):
         super().__init__(
             num_classes=num_classes, background=background, loss_weight=loss_weight, ignore_index=ignore_index
         )
-        if indicator not in get_args(Indicator):
-            expected = ", ".join(repr(name) for name in get_args(Indicator))
-            hint = nearest(indicator, get_args(Indicator))
-            raise ValueError(f"indicator: {indicator!r}: expected one of {expected}{hint}")
+        check_choice("indicator", indicator, get_args(Indicator))
         self.tau = check_number("tau", tau, at_least=0)
         self.eps = check_number("eps", eps, above=0)
         self.indicator = indicator

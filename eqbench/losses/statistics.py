@@ -102,13 +102,14 @@ class GradientStatistics(ExactBuffers):
 
         `per_label` (labels,) is the weighted number of samples of each label, for statistics that keep it.
         """
-        parts = (
-            [positive, negative, samples.reshape(1)]
-            if per_label is None
-            else [positive, negative, per_label, samples.reshape(1)]
-        )
+        parts = [positive, negative, *([] if per_label is None else [per_label]), samples.reshape(1)]
         packed = torch.cat([part.double() for part in parts])
         self._pending = packed if self._pending is None else self._pending + packed
+
+    @property
+    def is_pending(self) -> bool:
+        """Something was recorded since the last commit."""
+        return self._pending is not None
 
     def commit(self) -> None:
         """Fold what is pending into the totals; a collective call where there is a process group."""
@@ -160,6 +161,8 @@ def commit(statistics: Sequence[GradientStatistics]) -> None:
     packed = torch.cat([part.to(device) for part in pending])
     world_size = dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
     if world_size > 1:
+        if "nccl" in dist.get_backend_config():
+            packed = packed.cuda()  # a process that saw no sample may have everything on the CPU still
         dist.all_reduce(packed)
     for each, sums in zip(statistics, packed.split_with_sizes([len(part) for part in pending]), strict=True):
         each._fold(sums.to(each.positive.device), world_size)

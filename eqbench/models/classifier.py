@@ -44,7 +44,7 @@ class Classifier(nn.Module):
     """ResNet or ResNeXt with a linear or cosine classifier.
 
     Args:
-        num_classes, in_channels, loss: supplied by the task.
+        in_channels, loss: supplied by the task. The classifier has as many logits as the loss has columns.
         backbone: `resnet8` to `resnet32` are those for small images, the others torchvision's.
         classifier: `linear`, or `cosine` with scale 30.
         norm: normalisation layers. With `batch`, the result depends on how a batch is dealt to workers.
@@ -57,7 +57,6 @@ class Classifier(nn.Module):
     def __init__(
         self,
         *,
-        num_classes: int,
         in_channels: int,
         loss: Loss,
         backbone: SmallName | LargeName,
@@ -67,12 +66,12 @@ class Classifier(nn.Module):
     ) -> None:
         super().__init__()
         body, features = build_backbone(backbone, in_channels=in_channels, norm=norm, width=width)
-        head = (nn.Linear if classifier == "linear" else CosineClassifier)(features, num_classes)
+        head = (nn.Linear if classifier == "linear" else CosineClassifier)(features, loss.columns)
         self.network = nn.Sequential(OrderedDict(backbone=body, classifier=head))
         self.loss = loss
 
     def forward(self, images: Tensor, labels: Tensor | None = None, normalizer: float | None = None) -> Tensor:
-        """The scalar loss of images (N, in_channels, H, W) and labels (N,); without labels, logits (N, C)."""
+        """The scalar loss of images (N, in_channels, H, W) and labels (N,); without labels, logits (N, K)."""
         logits: Tensor = self.network(images)
         if labels is None:
             return logits

@@ -28,7 +28,8 @@ class Classification(Task):
 
     A batch of the data set is `(images (n, channels, H, W) float32, labels (n,) int64)`, of zero samples too:
     that is where the model's number of input channels is taken from. The model is a module that returns
-    logits (n, C) for images, and the loss for images, labels and a normaliser; it has the loss as `loss`.
+    logits (n, K) for images, K being the loss's columns, and the loss for images, labels and a normaliser; it has the
+    loss as `loss`.
 
     Metrics, in percent: `top1`, the share of correct samples; the mean accuracy over the classes of each
     group of the data set; `hmean`, the harmonic mean over all classes; `worst`, the class with the lowest

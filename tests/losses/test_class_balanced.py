@@ -95,7 +95,7 @@ def test_half_keeps_the_weights() -> None:
     ("params", "message"),
     [
         ({"form": "sofmax"}, r"form: 'sofmax': expected one of .*; did you mean 'softmax'\?"),
-        ({"beta": 1}, "beta: 1: expected a number < 1"),
+        ({"beta": 1}, "beta: 1: expected a finite number >= 0 and < 1"),
         ({"gamma": -1.0}, "gamma: -1.0: expected a finite number >= 0"),
         (
             {"class_counts": [1.0, float("nan"), 1.0, 1.0]},

@@ -104,8 +104,8 @@ def test_half_keeps_the_frequencies() -> None:
     ("params", "message"),
     [
         ({"lambda_": -1e-3}, "lambda_: -0.001: expected a finite number >= 0"),
-        ({"keep_probability": 1.1}, "keep_probability: 1.1: expected 0 to 1"),
-        ({"keep_probability": -0.1}, "keep_probability: -0.1: expected a finite number >= 0"),
+        ({"keep_probability": 1.1}, "keep_probability: 1.1: expected a finite number >= 0 and <= 1"),
+        ({"keep_probability": -0.1}, "keep_probability: -0.1: expected a finite number >= 0 and <= 1"),
         ({"class_frequency": [0.5]}, r"class_frequency: shape \(1,\): expected .* 5 numbers, one per class"),
     ],
 )

@@ -124,8 +124,8 @@ def test_half_keeps_margins_and_weights() -> None:
         ({"scale": 0}, "scale: 0: expected a finite number > 0"),
         ({"deferred_steps": -1}, "deferred_steps: -1: expected an integer >= 0"),
         ({"deferred_steps": 1.5}, "deferred_steps: 1.5: expected an integer >= 0"),
-        ({"beta": 1.0}, "beta: 1.0: expected a number < 1"),
-        ({"beta": -0.5}, "beta: -0.5: expected a finite number >= 0"),
+        ({"beta": 1.0}, "beta: 1.0: expected a finite number >= 0 and < 1"),
+        ({"beta": -0.5}, "beta: -0.5: expected a finite number >= 0 and < 1"),
         ({"class_counts": [1, 2]}, r"class_counts: shape \(2,\): expected .* 4 numbers, one per class"),
     ],
 )

@@ -111,6 +111,34 @@ def test_recomputation_for_checkpointing_is_not_counted_again(name: str) -> None
     assert all(torch.equal(again[key], plain[key]) for key in plain)
 
 
+def test_a_recomputation_without_a_forward_call_is_refused() -> None:
+    """Reentrant checkpointing hides the first call; after an early commit the second would use other weights."""
+    model = Model()
+    features, labels = batch(0)
+    value = checkpoint(model, features.requires_grad_(), labels, use_reentrant=True)
+    with pytest.raises(RuntimeError, match=r"^SoftmaxEQL: recomputed in backward, but not called before in this step"):
+        value.backward()
+    value = checkpoint(model, features, labels, use_reentrant=False)
+    model.loss.commit()
+    with pytest.raises(RuntimeError, match="commit after backward$"):
+        value.backward()
+
+
+def test_second_derivatives_are_refused() -> None:
+    logits = torch.zeros(2, 2, requires_grad=True)
+    value = losses.build("cross_entropy", num_classes=2)(logits, torch.tensor([0, 1]))
+    with pytest.raises(NotImplementedError, match="first derivative only"):
+        torch.autograd.grad(value, logits, create_graph=True)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_a_step_without_a_finite_value_is_left_out(name: str) -> None:
+    model = Model(name)
+    model(*batch(0), 1e-45)
+    losses.commit([model.loss])
+    assert (int(model.loss.statistics.committed_steps), int(model.loss.statistics.skipped_steps)) == (0, 1)
+
+
 @pytest.mark.parametrize("name", EVERY)
 def test_compiled_model_is_the_same(name: str) -> None:
     plain, model = trained_plainly(name), Model(name)

@@ -21,7 +21,7 @@ SMALL, LARGE, NORMS = get_args(SmallName), get_args(LargeName), get_args(NormNam
 def classifier(backbone: str = "resnet8", num_classes: int = 10, **options: Any) -> Classifier:
     torch.manual_seed(0)
     options = {"in_channels": 1, "loss": losses.build("cross_entropy", num_classes=num_classes), **options}
-    return Classifier(num_classes=num_classes, backbone=backbone, **options)  # type: ignore[arg-type]
+    return Classifier(backbone=backbone, **options)  # type: ignore[arg-type]
 
 
 def parameters(module: nn.Module) -> int:

@@ -2,8 +2,8 @@
 
 Three implementations of the same functions: row blocks that fit the cache in plain in-place torch, the same
 blocks under torch.compile, and Triton on CUDA. `EQBENCH_FUSED` chooses between the first two: `plain`, `compile`,
-or `auto`, the default, which compiles where it pays: from 2^20 logits on, if there is a C++ compiler. What
-is chosen depends on shapes and machine alone, so a resumed run computes with the same one.
+or `auto`, the default, which compiles where it pays: from 2^20 logits on, if there is a C++ compiler. The choice
+depends on that setting, on shapes and on the machine, so a run resumed on the same machine computes as before.
 
 Shapes: N samples, K columns, P pixels of a sample, 1 without pixels.
 """
