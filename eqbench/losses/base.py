@@ -83,8 +83,8 @@ class Loss(ExactBuffers, ABC):
     ) -> None:
         super().__init__()
         fused.mode()  # a wrong setting is found here, not in the middle of a run
-        check_integer("num_classes", num_classes, at_least=1)
-        check_integer("ignore_index", ignore_index)
+        num_classes = check_integer("num_classes", num_classes, at_least=1)
+        ignore_index = check_integer("ignore_index", ignore_index)
         self.num_classes = num_classes
         self.columns = num_classes + extra_columns
         self.num_labels = num_classes + background_label

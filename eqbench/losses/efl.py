@@ -10,7 +10,7 @@ __all__ = ["EFL"]
 
 
 class EFL(SigmoidLoss):
-    """EFL, Li et al., "Equalized Focal Loss for Dense Long-Tailed Object Detection", CVPR 2022.
+    """EFL: focal loss that discounts easy negatives the more, the rarer the positives of a class so far.
 
         L = loss_weight / normalizer * sum_i w_i sum_j -alpha_t (gamma_j / focal_gamma) (1 - p_t)^gamma_j log p_t
         gamma_j = focal_gamma + scale_factor (1 - g_j)
@@ -19,7 +19,8 @@ class EFL(SigmoidLoss):
     others, and g_j = G+_j / (G-_j + 1e-10), at most 1, the ratio of the gradients that class j received as a
     positive and as a negative in the steps before this one; 1 before any, so that the first step is focal loss.
 
-    After ModelTC/United-Perception (up/tasks/det/plugins/efl/models/losses/efl.py), which agrees with the paper:
+    After ModelTC/United-Perception (up/tasks/det/plugins/efl/models/losses/efl.py), the release of Li et al.,
+    "Equalized Focal Loss for Dense Long-Tailed Object Detection", CVPR 2022, which agrees with the paper:
 
     - what is accumulated is the gradient as trained, with alpha_t, factor, normalizer and `loss_weight`;
     - the release divides by the number of positive anchors over all processes: pass that as `normalizer`;

@@ -16,7 +16,7 @@ __all__ = ["EQL"]
 
 
 class EQL(SigmoidLoss):
-    """EQL, sigmoid form, Tan et al., "Equalization Loss for Long-Tailed Object Recognition", CVPR 2020.
+    """EQL, sigmoid form: samples of other classes do not push a rare class down, only background does.
 
         L = loss_weight / normalizer * sum_i w_i sum_j u_ij (softplus(z_ij) - y_ij z_ij)
         u_ij = 1 - E_i T_j (1 - y_ij),   T_j = 1 if f_j < lambda_ else 0
@@ -24,11 +24,12 @@ class EQL(SigmoidLoss):
     with E_i = 1 for samples of a foreground class and 0 for background: background pushes all classes down, other
     classes spare those rarer than `lambda_`. Nothing is accumulated that the weights would depend on.
 
-    After tztztztztz/eql.detectron2 (projects/EQL/eql/fast_rcnn.py), which agrees with the paper. It divides by the
-    number of sampled RoIs, which is the default `normalizer`: the samples not ignored; the release has no ignored ones.
-    In detection f_j is the number of training images with class j over the number of annotated images; lambda_ is
-    1.77e-3 for LVIS v0.5, 1.1e-3 in the release's configuration for v1. For OpenImages the release compares 1652 with
-    instance counts: pass counts as `class_frequency` there.
+    After tztztztztz/eql.detectron2 (projects/EQL/eql/fast_rcnn.py), the release of Tan et al., "Equalization Loss
+    for Long-Tailed Object Recognition", CVPR 2020, which agrees with the paper. It divides by the number of sampled
+    RoIs, which is the default `normalizer`: the samples not ignored; the release has no ignored ones. In detection
+    f_j is the number of training images with class j over the number of annotated images; lambda_ is 1.77e-3 for
+    LVIS v0.5, 1.1e-3 in the release's configuration for v1. For OpenImages the release compares 1652 with instance
+    counts: pass counts as `class_frequency` there.
 
     Args:
         num_classes: C.

@@ -10,12 +10,13 @@ __all__ = ["Focal"]
 
 
 class Focal(SigmoidLoss):
-    """Focal loss, Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017.
+    """Focal loss: confident decisions weigh little.
 
         L = loss_weight / normalizer * sum_i w_i sum_j -alpha_t (1 - p_t)^gamma log p_t
 
-    with p_t = p and alpha_t = alpha for the label's column, p_t = 1 - p and alpha_t = 1 - alpha for the others. The
-    paper divides by the number of positive anchors: pass that as `normalizer`.
+    with p_t = p and alpha_t = alpha for the label's column, p_t = 1 - p and alpha_t = 1 - alpha for the others. Lin
+    et al., "Focal Loss for Dense Object Detection", ICCV 2017, divide by the number of positive anchors: pass that
+    as `normalizer`.
 
     Args:
         num_classes: C.

@@ -10,13 +10,14 @@ __all__ = ["QualityFocal"]
 
 
 class QualityFocal(SigmoidLoss):
-    """Quality focal loss, Li et al., "Generalized Focal Loss", NeurIPS 2020.
+    """Quality focal loss: the target of the label's column is the quality of its box.
 
         L = loss_weight / normalizer * sum_i w_i ( |q_i - p_iy|^beta BCE(z_iy, q_i)
                                                    + sum_{j != y} p_ij^beta BCE(z_ij, 0) )
 
-    with BCE(z, t) = softplus(z) - t z. The factor |q - p|^beta is differentiated too, as in the release. For the
-    statistics the label's column is the positive one, whatever q is.
+    with BCE(z, t) = softplus(z) - t z; Li et al., "Generalized Focal Loss", NeurIPS 2020. The factor |q - p|^beta
+    is differentiated too, as in the release. For the statistics the label's column is the positive one, whatever q
+    is.
 
     Args:
         num_classes: C.

@@ -16,7 +16,7 @@ __all__ = ["Seesaw"]
 
 
 class Seesaw(Loss):
-    """Seesaw loss, Wang et al., "Seesaw Loss for Long-Tailed Instance Segmentation", CVPR 2021.
+    """Seesaw loss: frequent classes push rare ones down less, unless a rare one is mistaken for the label.
 
         L = loss_weight / normalizer * sum_i w_i -log( e^{z_y} / (e^{z_y} + sum_{j != y} S_ij e^{z_j}) )
         S_ij = M_yj C_ij,   M_yj = min(1, (N_j / N_y)^p),   C_ij = max(1, s_ij / max(s_iy, eps))^q
@@ -28,7 +28,8 @@ class Seesaw(Loss):
     foreground samples over the first C columns, plus cross entropy of object against background of all samples.
     Scores are softmax(z_1..C) times the softmax of the last two.
 
-    After SeesawLoss of open-mmlab/mmdetection, the authors' release. What differs: N counts the steps before this one,
+    After SeesawLoss of open-mmlab/mmdetection, the release of Wang et al., "Seesaw Loss for Long-Tailed Instance
+    Segmentation", CVPR 2021. What differs: N counts the steps before this one,
     over all processes; the release counts the current batch too, each process its own. It returns two losses, of
     which this is the sum.
 

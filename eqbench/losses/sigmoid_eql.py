@@ -13,7 +13,7 @@ __all__ = ["SigmoidEQL"]
 
 
 class SigmoidEQL(SigmoidLoss):
-    """Sigmoid-EQL, also known as EQL v2: binary cross entropy with weights from accumulated gradients.
+    """Sigmoid-EQL (EQL v2): binary cross entropy with weights from accumulated gradients.
 
         L = loss_weight / normalizer * sum_i w_i sum_j ( y_ij w+_j + (1 - y_ij) w-_j ) BCE(z_ij, y_ij)
         w-_j = f(g_j),   w+_j = 1 + alpha (1 - f(g_j)),   f(x) = 1 / (1 + exp(-gamma (x - mu)))

@@ -16,6 +16,8 @@ BENCHMARKS = {
     "startup": "seconds from `eqbench run quickstart` to the first training step",
     "step_time": "step time in Ray Train against the same loop without Ray",
     "recording": "what events, gradient statistics, checkpoints and MLflow cost",
+    "losses": "time and memory of the losses beside eager spellings and other implementations",
+    "losses_gpu": "the same on a GPU, beside reading the logits and writing the gradient; nothing without one",
 }
 ROOT = Path(__file__).resolve().parents[2]
 CORES = 2

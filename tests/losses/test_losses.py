@@ -120,7 +120,7 @@ def test_a_recomputation_without_a_forward_call_is_refused() -> None:
         value.backward()
     value = checkpoint(model, features, labels, use_reentrant=False)
     model.loss.commit()
-    with pytest.raises(RuntimeError, match="commit after backward$"):
+    with pytest.raises(RuntimeError, match=r"commit after backward$"):
         value.backward()
 
 
