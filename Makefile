@@ -26,7 +26,7 @@ quickstart: $(VENV)/.installed ## run suites/quickstart.yaml and show its leader
 	@$(VENV)/bin/eqbench run suites/quickstart.yaml
 
 test: $(VENV)/.installed-dev ## every test but the slow comparisons of `make bench`
-	@$(PY) -m pytest -n 2 --dist loadgroup
+	@$(PY) -m pytest
 
 bench: $(VENV)/.installed-dev ## measure speed and memory beside other implementations
 	@$(PY) -m tests.benchmarks

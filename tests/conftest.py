@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 
-import pytest
 from hypothesis import settings
 
 # The tensors of the tests are small: with more threads than free cores, threads mostly wait for each other.
@@ -16,11 +15,3 @@ settings.load_profile("untimed")
 
 # No token is written into the home folder of who runs the tests.
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of several processes (`pytest -n 2 --dist loadgroup`) one runs all tests with Ray, from the start."""
-    items.sort(key=lambda item: item.get_closest_marker("ray") is None)
-    for item in items:
-        if item.get_closest_marker("ray"):
-            item.add_marker(pytest.mark.xdist_group("ray"))
