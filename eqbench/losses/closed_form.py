@@ -26,7 +26,7 @@ class ClosedForm(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None, None, None]:
         if torch.is_grad_enabled():
-            raise NotImplementedError("eqbench's losses have a first derivative only: not with create_graph=True")
+            raise RuntimeError("eqbench's losses have a first derivative only: not with create_graph=True")
         gradient, scale = ctx.saved_tensors
         factor = grad_output if scale is None else grad_output * scale
         # Multiplied where it lies unless somebody may ask again: a second buffer of this size would be the peak.

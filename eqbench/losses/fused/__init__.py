@@ -1,9 +1,9 @@
 """Value, gradient and per-class sums of the hot losses in one pass over the logits.
 
-Three implementations of the same functions: row blocks that fit the cache in plain in-place torch, the same
-blocks under torch.compile, and Triton on CUDA. `EQBENCH_FUSED` chooses between the first two: `plain`, `compile`,
-or `auto`, the default, which compiles where it pays: from 2^20 logits on, if there is a C++ compiler. The choice
-depends on that setting, on shapes and on the machine, so a run resumed on the same machine computes as before.
+On CPU in blocks that fit the cache, computed in plain in-place torch or, for the sigmoid losses, by a kernel under
+torch.compile; on CUDA in Triton. `EQBENCH_FUSED` chooses on CPU: `plain`, `compile`, or `auto`, the default, which
+compiles where it pays, from 2^20 logits on, if there is a C++ compiler. The choice depends on that setting, on
+shapes and on the machine, so a run resumed on the same machine computes as before.
 
 Shapes: N samples, K columns, P pixels of a sample, 1 without pixels.
 """
