@@ -193,6 +193,8 @@ class Loss(ExactBuffers, ABC):
                 )
         value = (terms.value * scale).to(batch.dtype)
         gradient = terms.gradient.to(logits.dtype)
+        if not terms.scaled:
+            gradient = gradient.contiguous()  # it will be scaled in place
         result: Tensor = ClosedForm.apply(logits, value, gradient, None if terms.scaled else scale)
         return result
 

@@ -66,7 +66,7 @@ class Terms(NamedTuple):
     value: Tensor
     """Scalar."""
     gradient: Tensor
-    """(N, K, ...) derivative of `value` by the logits; times `batch.scale` if `scaled`."""
+    """(N, K, ...) derivative of `value` by the logits; times `batch.scale` if `scaled`. Given away: scaled in place."""
     positive: Tensor
     """(L,) per tracked column, L = C or C + 1: sum of |gradient| over the samples labelled so, without the scale."""
     negative: Tensor

@@ -19,6 +19,8 @@ from torch.utils.checkpoint import checkpoint
 from eqbench import losses, plugins
 from eqbench.errors import InputError
 from eqbench.loss_contract import Subject
+from eqbench.losses import Batch, Terms
+from eqbench.losses.cross_entropy import CrossEntropy
 
 EVERY = plugins.names("loss")
 WORLD_SIZE = 2
@@ -123,6 +125,20 @@ def test_a_recomputation_without_a_forward_call_is_refused() -> None:
     model.loss.commit()
     with pytest.raises(RuntimeError, match=r"commit after backward$"):
         value.backward()
+
+
+def test_the_gradient_of_a_users_loss_may_be_expanded() -> None:
+    class Mean(CrossEntropy):
+        """The negative mean of all logits: a gradient that is the same everywhere."""
+
+        def terms(self, batch: Batch) -> Terms:
+            nothing = torch.zeros(self.num_classes)
+            return Terms(-batch.logits.sum(), torch.tensor(-1.0).expand(batch.logits.shape), nothing, nothing)
+
+    logits = torch.zeros(2, 3, requires_grad=True)
+    (4 * Mean(num_classes=3)(logits, torch.tensor([0, 1]))).backward()
+    assert logits.grad is not None
+    assert logits.grad.tolist() == [[-2.0] * 3] * 2
 
 
 def test_second_derivatives_are_refused() -> None:
