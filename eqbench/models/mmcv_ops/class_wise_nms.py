@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from eqbench.models.mmcv_ops.class_wise_soft_nms import class_wise_soft_nms
 from eqbench.models.mmcv_ops.nms import nms
 
 __all__ = ["batched_nms"]
@@ -23,7 +24,7 @@ __all__ = ["batched_nms"]
 ONE_CALL = 16_384
 BOXES_PER_CALL = {"cpu": 2_048}
 
-# mmcv's own function, for soft-NMS, rotated boxes and other kinds; `install` puts it here.
+# mmcv's own function, for rotated boxes and other kinds; `install` puts it here.
 other_kinds: Callable[..., tuple[Tensor, Tensor]] | None = None
 
 
@@ -40,7 +41,8 @@ def batched_nms(
         scores: (N,).
         idxs: (N,), integers; boxes of different ones do not suppress each other.
         nms_cfg: `iou_threshold`, and optionally `type`, `offset` (0 or 1), `score_threshold`, `max_num`,
-            `class_agnostic`; `split_thr` is ignored. A `type` other than nms goes to mmcv. None sorts, no more.
+            `class_agnostic`; `split_thr` is ignored. Those of type soft_nms are `class_wise_soft_nms`'s; other types
+            go to mmcv. None sorts, no more.
         class_agnostic: all boxes count as one class.
 
     Returns:
@@ -51,7 +53,7 @@ def batched_nms(
         return torch.cat((boxes[keep], scores[:, None]), 1), keep
     options = dict(nms_cfg)
     kind = options.pop("type", "nms")
-    if kind != "nms" or boxes.size(-1) != 4:
+    if kind not in ("nms", "soft_nms") or boxes.size(-1) != 4:
         assert other_kinds is not None, "install() comes first"
         return other_kinds(boxes, scores, idxs, dict(nms_cfg), class_agnostic)
     if "iou_thr" in options:  # the name in mmdet's older configs
@@ -59,6 +61,8 @@ def batched_nms(
     options.pop("split_thr", None)
     if options.pop("class_agnostic", class_agnostic):
         idxs = torch.zeros_like(idxs)
+    if kind == "soft_nms":
+        return class_wise_soft_nms(boxes, scores, idxs, **options)
     keep = _keep(boxes, scores, idxs, **options)
     return torch.cat((boxes[keep], scores[keep, None]), 1), keep
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["nms", "nms_match", "softnms"]
+__all__ = ["decay", "nms", "nms_match", "paired_iou", "softnms"]
 
 METHODS = ("naive", "linear", "gaussian")
 
@@ -70,8 +70,8 @@ def softnms(
         dets[len(chosen), :4], dets[len(chosen), 4] = boxes[index], current[index]
         chosen.append(index)
         rest = torch.cat((rest[:best], rest[best + 1 :]))
-        iou = _iou(boxes[index], boxes[rest], offset)
-        current[rest] *= _decay(iou, iou_threshold, sigma, METHODS[method])
+        iou = paired_iou(boxes[index], boxes[rest], offset)
+        current[rest] *= decay(iou, iou_threshold, sigma, METHODS[method])
         rest = rest[current[rest] >= min_score]
     return torch.tensor(chosen, dtype=torch.int64)
 
@@ -87,23 +87,24 @@ def nms_match(dets: Tensor, *, iou_threshold: float) -> list[list[int]]:
     boxes, groups = dets[:, :4], []
     rest = dets[:, 4].argsort(descending=True, stable=True)
     while rest.numel():
-        suppressed = _iou(boxes[rest[0]], boxes[rest], 0) >= iou_threshold
+        suppressed = paired_iou(boxes[rest[0]], boxes[rest], 0) >= iou_threshold
         suppressed[0] = True  # a box without area overlaps nothing, itself included
         groups.append(rest[suppressed].tolist())
         rest = rest[~suppressed]
     return groups
 
 
-def _decay(iou: Tensor, threshold: float, sigma: float, method: str) -> Tensor:
+def decay(iou: Tensor, threshold: float, sigma: float, method: str) -> Tensor:
+    """What soft-NMS multiplies scores by, given the overlaps with a better box; see `softnms`."""
     if method == "gaussian":
         return torch.exp(-(iou**2) / sigma)
     reduced = 1 - iou if method == "linear" else torch.zeros_like(iou)
     return torch.where(iou >= threshold, reduced, 1.0)
 
 
-def _iou(box: Tensor, boxes: Tensor, offset: int) -> Tensor:
-    """IoU (N,) of one box (4,) with boxes (N, 4)."""
-    lower, upper = torch.maximum(box[:2], boxes[:, :2]), torch.minimum(box[2:], boxes[:, 2:])
+def paired_iou(a: Tensor, b: Tensor, offset: int) -> Tensor:
+    """IoU (N,) of boxes a (N, 4), or one box (4,), with boxes b (N, 4)."""
+    lower, upper = torch.maximum(a[..., :2], b[:, :2]), torch.minimum(a[..., 2:], b[:, 2:])
     intersection = (upper - lower + offset).clamp(min=0).prod(1)
-    area, areas = (box[2:] - box[:2] + offset).prod(), (boxes[:, 2:] - boxes[:, :2] + offset).prod(1)
-    return intersection / (area + areas - intersection)
+    area_a, area_b = ((boxes[..., 2:] - boxes[..., :2] + offset).prod(-1) for boxes in (a, b))
+    return intersection / (area_a + area_b - intersection)
