@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from eqbench import __version__
+from eqbench.cli_data import app as data_app
 from eqbench.errors import EnvironmentProblem, EqbenchError, InputError, nearest
 from eqbench.interruption import interruptible
+from eqbench.terminal import console, print_json, write
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -31,6 +32,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+app.add_typer(data_app, name="data")
 
 SuiteArgument = Annotated[str, typer.Argument(help="Name of a suite, or a YAML file.")]
 StorageOption = Annotated[
@@ -85,7 +88,7 @@ def doctor(storage: StorageOption = DEFAULT_STORAGE, as_json: JsonOption = False
     if as_json:
         print(checks.as_json(found))
     else:
-        checks.print_report(found, _console())
+        checks.print_report(found, console())
     raise typer.Exit(checks.exit_code(found))
 
 
@@ -101,7 +104,7 @@ def ls(
         raise InputError(f"ls: {kind!r} is not a kind; expected one of {', '.join(KINDS)}{nearest(kind, KINDS)}")
     entries = listing(kind)
     if as_json:
-        _print_json(entries)
+        print_json(entries)
         return
     width = max((len(entry["name"]) for entry in entries), default=0)
     for entry in entries:
@@ -116,7 +119,7 @@ def validate(suite: SuiteArgument, override: OverrideOption = [], as_json: JsonO
     checked = load_suite(suite, override)
     specs = checked.expand()
     if as_json:
-        _print_json([{"run_id": spec.run_id, "name": spec.name, **spec.model_dump(mode="json")} for spec in specs])
+        print_json([{"run_id": spec.run_id, "name": spec.name, **spec.model_dump(mode="json")} for spec in specs])
     else:
         print(f"{checked.file}: {len(specs)} runs, no problem found")
 
@@ -137,18 +140,19 @@ def run(
     from eqbench.suite import load_suite
 
     loaded = load_suite(suite, override)
-    what = launching.Launch(loaded, loaded.expand(only, _seeds(seeds)), storage, mlflow, verbose)
-    console = _console()
+    own_seeds = _seeds(seeds)
+    what = launching.Launch(loaded, loaded.expand(only, own_seeds), storage, mlflow, verbose, own_seeds)
+    screen = console()
     if dry_run:
-        launching.dry_run(what, console)
+        launching.dry_run(what, screen)
         return
     try:
-        summary = launching.launch(what, console)
+        summary = launching.launch(what, screen)
     except KeyboardInterrupt:
         again = shlex.join(["eqbench", *sys.argv[1:]])
         print(f"eqbench: interrupted; nothing is lost, continue with: {again}", file=sys.stderr)
         raise typer.Exit(EXIT_INTERRUPTED) from None
-    _show_board(what.folder, console)
+    _show_board(what.folder, screen)
     if summary.failed or summary.unfinished:
         raise typer.Exit(EXIT_FAILED_RUNS)
 
@@ -166,11 +170,11 @@ def status(
 
     folder = find_suite_folder(storage, suite)
     if as_json:
-        _print_json(standing.describe(folder))
+        print_json(standing.describe(folder))
     elif watch:
-        standing.watch(folder, _console())
+        standing.watch(folder, console())
     else:
-        _console().print(standing.table(folder, standing.describe(folder)))
+        console().print(standing.table(folder, standing.describe(folder)))
 
 
 @app.command()
@@ -187,9 +191,9 @@ def leaderboard(
 
     board = load([find_suite_folder(storage, suite) for suite in suites])
     if out or as_json or output_format != "table":
-        _write(table.render(board, "json" if as_json else output_format), out)
+        write(table.render(board, "json" if as_json else output_format), out)
     else:
-        _console().print(*table.tables(board), sep="\n")
+        console().print(*table.tables(board), sep="\n")
 
 
 @app.command()
@@ -206,9 +210,9 @@ def compare(
 
     comparison = comparing.compare(find_run(storage, run_a), find_run(storage, run_b))
     if as_json:
-        _print_json(comparison.as_dict())
+        print_json(comparison.as_dict())
     else:
-        _console().print(comparing.render(comparison))
+        console().print(comparing.render(comparison))
     if fail_on_regression and comparison.regression:
         raise typer.Exit(EXIT_REGRESSION)
 
@@ -255,7 +259,7 @@ def ui(
     from eqbench.ui import serve
 
     tracking.reconcile(None, storage)
-    serve(tracking.latest_uri(storage), _console(), port)
+    serve(tracking.latest_uri(storage), console(), port)
 
 
 def _seeds(text: str | None) -> list[int] | None:
@@ -272,27 +276,6 @@ def _show_board(folder: SuiteFolder, console: Console) -> None:
     console.print(f"\nresults       {folder.path}", highlight=False, soft_wrap=True)
     further = f"look further  eqbench ui\n              eqbench leaderboard {folder.suite} --format markdown"
     console.print(further, highlight=False)
-
-
-def _console() -> Console:
-    from rich.console import Console
-
-    return Console()
-
-
-def _write(text: str, out: Path | None) -> None:
-    if out is None:
-        sys.stdout.write(text)
-        return
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise EnvironmentProblem(f"--out {out}: cannot be written ({error.strerror})") from error
-
-
-def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=1, ensure_ascii=False))
 
 
 if __name__ == "__main__":

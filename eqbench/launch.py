@@ -31,6 +31,8 @@ class Launch:
     storage: Path
     mlflow: bool = True
     verbose: bool = False
+    seeds: list[int] | None = None
+    """Instead of the suite's."""
 
     @property
     def plan(self) -> list[RunSpec]:
@@ -38,9 +40,9 @@ class Launch:
 
         Data of tasks that were left out need not be there; then the plan is what is run.
         """
-        seeds = list(dict.fromkeys(spec.seed for spec in self.specs))
+        seeds = {spec.seed for spec in self.specs}
         try:
-            return self.suite.expand(seeds=seeds)
+            return [spec for spec in self.suite.expand(seeds=self.seeds) if spec.seed in seeds]
         except EqbenchError:
             return self.specs
 

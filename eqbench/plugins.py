@@ -70,12 +70,12 @@ KINDS: dict[KindName, Kind] = {
         folder="models",
         base="torch.nn:Module",
         support=frozenset({"resnet"}),
-        supplied=frozenset({"num_classes", "in_channels", "loss"}),
+        supplied=frozenset({"num_classes", "in_channels", "loss", "build_loss"}),
     ),
     "dataset": Kind(
         folder="data",
         base="eqbench.data.base:Dataset",
-        support=frozenset({"base", "samplers"}),
+        support=frozenset({"base", "detection", "samplers", "transformed_images"}),
         supplied=frozenset(),
     ),
 }

@@ -10,7 +10,7 @@
             events.jsonl               one line per record: iteration, samples, time, metrics
             gradients/<iteration>.parquet
             evaluation/per_class.parquet
-            plots/*.png
+            plots/*.png, samples/*.png
             checkpoints/<iteration>/
             result.json                written last; a run with it has ended
 
@@ -64,6 +64,7 @@ class RunFolder:
         self.gradients = self.path / "gradients"
         self.evaluation = self.path / "evaluation"
         self.plots = self.path / "plots"
+        self.samples = self.path / "samples"
         self.checkpoints = self.path / "checkpoints"
         self.result_file = self.path / "result.json"
         self.error_file = self.path / "error.txt"

@@ -112,6 +112,28 @@ class RandomSampling(Model):
     name: Literal["random"] = "random"
 
 
+class RepeatFactorSampling(Model):
+    """Images of rare classes are repeated: factor `max(1, sqrt(threshold / f))` of the rarest of their classes, f being
+    the share of training images that show it.
+
+    A factor that is not whole is rounded up (`ceil`), or up or down at random in each epoch so that it holds on average
+    (`stochastic`).
+    """
+
+    name: Literal["repeat_factor"] = "repeat_factor"
+    threshold: Annotated[float, Field(gt=0, le=1)] = 1e-3
+    rounding: Literal["ceil", "stochastic"] = "ceil"
+
+
+class ClassAwareSampling(Model):
+    """All classes equally often: a class first, then one of its samples."""
+
+    name: Literal["class_aware"] = "class_aware"
+
+
+Sampling = Annotated[RandomSampling | RepeatFactorSampling | ClassAwareSampling, Field(discriminator="name")]
+
+
 class Train(Model):
     """How a model is trained. It decides the result and is part of a run's identity.
 
@@ -122,7 +144,7 @@ class Train(Model):
     iterations: Count | None = None
     batch_size: Count = 64
     accumulate: Count = 1
-    sampler: RandomSampling = RandomSampling()
+    sampler: Sampling = RandomSampling()
     optimizer: Annotated[SGD | AdamW, Field(discriminator="name")] = SGD()
     schedule: Annotated[Constant | Cosine | MultiStep | Poly, Field(discriminator="name")] = Cosine()
     clip_norm: Positive | None = None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pydantic_core import to_jsonable_python
@@ -37,6 +39,7 @@ class BoundTask:
     model: Plugin
     data: Plugin
     losses: list[BoundLoss]
+    seeds: list[int]
     train: Train
     resources: Resources
 
@@ -71,6 +74,7 @@ def _bind_task(
         model=model,
         data=data,
         losses=losses,
+        seeds=schema.seeds if entry.seeds is None else entry.seeds,
         train=schema.train_of(entry),
         resources=schema.resources_of(entry),
     )
@@ -86,8 +90,16 @@ def _bind_plugin(kind: plugins.KindName, entry: PluginEntry, place: Place, probl
     except InputError as error:
         problems.append((place, str(error)))
     else:
-        return Plugin(name=entry.name, params=to_jsonable_python(params), source=plugins.source_digest(cls))
+        return Plugin(name=entry.name, params=_placed(to_jsonable_python(params)), source=plugins.source_digest(cls))
     return None
+
+
+def _placed(params: dict[str, Any]) -> dict[str, Any]:
+    """The same with an absolute `root`, by default `$EQBENCH_DATA` or `data`: workers may be in another folder."""
+    if "root" not in params:
+        return params
+    root = params["root"] or os.environ.get("EQBENCH_DATA") or "data"
+    return params | {"root": str(Path(root).expanduser().absolute())}
 
 
 def _bind_losses(entries: Sequence[LossEntry], place: Place, problems: list[Problem]) -> list[BoundLoss]:

@@ -7,6 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 from pydantic import ValidationError
 
@@ -14,13 +15,12 @@ from eqbench import plugins
 from eqbench.data import samplers
 from eqbench.data.base import Dataset
 from eqbench.errors import EqbenchError, InputError, nearest
-from eqbench.losses.base import Loss
 from eqbench.run_spec import Budget, RunSpec
-from eqbench.suite_binding import BoundLoss, BoundTask, bind
+from eqbench.suite_binding import BoundTask, bind
 from eqbench.suite_file import SuiteFile
 from eqbench.suite_schema import SuiteSchema
 from eqbench.suite_yaml import Place
-from eqbench.tasks import supplied_to_loss
+from eqbench.tasks.base import Task
 from eqbench.validation import explain, show
 
 MAX_RUNS = 100_000
@@ -30,23 +30,27 @@ MAX_SEED = 2**31
 def expand(source: SuiteFile, schema: SuiteSchema, only: Sequence[str], seeds: Sequence[int] | None) -> list[RunSpec]:
     """The runs by task, loss and seed; see `Suite.expand`."""
     tasks = bind(source, schema)
-    run_seeds = list(schema.seeds) if seeds is None else _checked_seeds(seeds)
-    keep = _Filters(only, tasks, run_seeds)
-    run_seeds = [seed for seed in run_seeds if keep("seed", str(seed))]
+    if seeds is not None:
+        given = _checked_seeds(seeds)
+        tasks = [replace(task, seeds=given) for task in tasks]
+    keep = _Filters(only, tasks)
     chosen = [
-        (task, [loss for loss in task.losses if keep("loss", loss.label)]) for task in tasks if keep("task", task.label)
+        replace(
+            task,
+            losses=[loss for loss in task.losses if keep("loss", loss.label)],
+            seeds=[seed for seed in task.seeds if keep("seed", str(seed))],
+        )
+        for task in tasks
+        if keep("task", task.label)
     ]
-    number = len(run_seeds) * sum(len(losses) for _, losses in chosen)
+    number = sum(len(task.losses) * len(task.seeds) for task in chosen)
     if number == 0:
         raise InputError(f"--only {' --only '.join(map(repr, only))}: no run matches all of these")
     if number > MAX_RUNS:
         raise InputError(f"{source.file}: {number:,} runs, expected at most {MAX_RUNS:,}")
     datasets: dict[str, Dataset] = {}
     specs = [
-        spec
-        for task, losses in chosen
-        if losses
-        for spec in _runs(source, schema.name, task, losses, run_seeds, datasets)
+        spec for task in chosen if task.losses and task.seeds for spec in _runs(source, schema.name, task, datasets)
     ]
     _refuse_duplicates(source, specs)
     return specs
@@ -56,19 +60,24 @@ def _runs(
     source: SuiteFile,
     suite: str,
     task: BoundTask,
-    losses: Sequence[BoundLoss],
-    seeds: Sequence[int],
     datasets: dict[str, Dataset],
 ) -> Iterator[RunSpec]:
     data = _data(source, task, datasets)
     digest = data.digest
-    budget = _budget(source, task, samplers.build(task.train.sampler, data).epoch_length)
-    for loss in losses:
+    with _located(source, source.inherited(task.place, ("train", "sampler")), task.train.sampler.name):
+        epoch_length = samplers.build(task.train.sampler, data).epoch_length
+    budget = _budget(source, task, epoch_length)
+    for index, loss in enumerate(task.losses):
+        with _located(source, (*task.place, "task"), task.task.name):
+            built: Task = plugins.construct(
+                "task", task.task.name, task.task.params, data=data, model=task.model, loss=loss.plugin
+            )
+        if index == 0:
+            with _located(source, (*task.place, "model"), task.model.name):
+                built.check_model()
         with _located(source, loss.place, loss.plugin.name):
-            built: Loss = plugins.construct("loss", loss.plugin.name, loss.plugin.params, **supplied_to_loss(data))
-            if built.uses_quality and not task.task_class.gives_quality:
-                raise ValueError(f"needs the quality of boxes, which {task.task.name} has not")
-        for seed in seeds:
+            built.check_loss()
+        for seed in task.seeds:
             yield RunSpec(
                 suite=suite,
                 task_label=task.label,
@@ -142,11 +151,11 @@ def _checked_seeds(seeds: Sequence[int]) -> list[int]:
 class _Filters:
     """Whether a label passes `--only`: one filter of its field matches, or there is none."""
 
-    def __init__(self, only: Sequence[str], tasks: Sequence[BoundTask], seeds: Sequence[int]) -> None:
+    def __init__(self, only: Sequence[str], tasks: Sequence[BoundTask]) -> None:
         labels = {
             "task": [task.label for task in tasks],
             "loss": list(dict.fromkeys(loss.label for task in tasks for loss in task.losses)),
-            "seed": [str(seed) for seed in seeds],
+            "seed": list(dict.fromkeys(str(seed) for task in tasks for seed in task.seeds)),
         }
         self._patterns: dict[str, list[str]] = {field: [] for field in labels}
         for argument in only:

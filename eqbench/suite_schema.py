@@ -68,6 +68,9 @@ PluginOrName = Annotated[PluginEntry, BeforeValidator(_checked_plugin)]
 Losses = Annotated[list[Annotated[LossEntry, BeforeValidator(_checked_plugin)]], Field(min_length=1)]
 
 
+Seeds = Annotated[list[WholeNumber], Field(min_length=1)]
+
+
 class TaskEntry(Model):
     """A column: task, model and data, and what it has of its own."""
 
@@ -76,6 +79,7 @@ class TaskEntry(Model):
     model: PluginOrName
     data: PluginOrName
     losses: Losses | None = None
+    seeds: Seeds | None = None
     train: dict[str, Any] = Field(default_factory=dict)
     resources: dict[str, Any] = Field(default_factory=dict)
 
@@ -92,7 +96,7 @@ class SuiteSchema(Model):
     name: Name
     tasks: Annotated[list[TaskEntry], Field(min_length=1)]
     losses: Losses
-    seeds: Annotated[list[WholeNumber], Field(min_length=1)]
+    seeds: Seeds
     train: dict[str, Any] = Field(default_factory=dict)
     resources: dict[str, Any] = Field(default_factory=dict)
     mlflow: MLflow = MLflow()
@@ -232,10 +236,12 @@ def _duplicates(schema: SuiteSchema) -> Iterator[Problem]:
     for index, task in enumerate(schema.tasks):
         if (first := tasks.setdefault(task.name, index)) < index:
             yield ("tasks", index, "name"), f"{task.name!r} is the name of tasks[{first}] already"
-    seeds: dict[int, int] = {}
-    for index, seed in enumerate(schema.seeds):
-        if seeds.setdefault(seed, index) < index:
-            yield ("seeds", index), f"{seed} is in the list already"
+    own = [(("tasks", index, "seeds"), task.seeds or []) for index, task in enumerate(schema.tasks)]
+    for place, seeds in [(("seeds",), schema.seeds), *own]:
+        place_of: dict[int, int] = {}
+        for index, seed in enumerate(seeds):
+            if place_of.setdefault(seed, index) < index:
+                yield (*place, index), f"{seed} is in the list already"
 
 
 def _small_batches(source: SuiteFile, schema: SuiteSchema) -> Iterator[Problem]:

@@ -79,7 +79,7 @@ def train(spec: RunSpec, folder: RunFolder, device: torch.device) -> Outcome:
         recorder.record(done, lr)
         if not within_epoch and not last and epoch % config.evaluate_every_epochs == 0:
             with clock.paused():
-                recorder.evaluation(done, evaluate(task, trainer.evaluated, spec, device))
+                recorder.evaluation(done, evaluate(task, trainer.evaluated, spec, folder, device))
         overdue = time.monotonic() - saved >= 60 * spec.resources.checkpoint_minutes
         if recorder.writes and (overdue or last or not within_epoch):
             warnings += save(checkpoints, done, trainer.state_dict() | {"elapsed": clock.seconds})
@@ -87,7 +87,7 @@ def train(spec: RunSpec, folder: RunFolder, device: torch.device) -> Outcome:
 
     trainer.check_weights()
     seconds = clock.seconds
-    evaluation = evaluate(task, trainer.evaluated, spec, device)
+    evaluation = evaluate(task, trainer.evaluated, spec, folder, device)
     recorder.evaluation(budget.iterations, evaluation)
     return Outcome(evaluation, cost(spec, seconds, clock.seconds - seconds, device), recorder.skipped_steps, warnings)
 
@@ -138,11 +138,11 @@ class Stopwatch:
         self._since += time.monotonic() - started
 
 
-def evaluate(task: Task, model: nn.Module, spec: RunSpec, device: torch.device) -> Evaluation:
+def evaluate(task: Task, model: nn.Module, spec: RunSpec, folder: RunFolder, device: torch.device) -> Evaluation:
     """Evaluate `model` on all ranks, each on its share of the data; every rank returns the numbers."""
     _share_buffers(model)
     model.eval()
-    evaluator = task.evaluator()
+    evaluator = task.evaluator(folder)
     shard = samplers.eval_shard(len(task.eval_data), distributed.rank(), distributed.world_size())
     draws = [Draw(index, 0) for index in shard]
     loader: DataLoader[Any] = DataLoader(

@@ -46,7 +46,12 @@ class Trainer:
 
     def warnings(self) -> list[str]:
         """What a reader of the result should know."""
-        norms = [module for module in self.model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+        self.model.train()  # detectors keep the normalisation of a pretrained backbone in eval mode even then
+        norms = [
+            module
+            for module in self.model.modules()
+            if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training
+        ]
         synchronized = all(isinstance(norm, nn.SyncBatchNorm) for norm in norms)
         if distributed.world_size() == 1 or synchronized:
             return []

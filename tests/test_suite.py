@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from eqbench.data import scenes
 from eqbench.errors import InputError
 from eqbench.run_spec import RunSpec
 from eqbench.suite import find_suite, list_suites, load_suite
@@ -62,6 +63,20 @@ def one(data: dict[str, Any], *overrides: str) -> RunSpec:
 
 
 # -- expansion ---------------------------------------------------------------------------------------------------
+
+
+def test_a_task_has_seeds_of_its_own() -> None:
+    specs = expand(suite(tasks=[task(seeds=[7]), task(name="other")]))
+    assert [(spec.task_label, spec.seed) for spec in specs if spec.loss_label == "cross_entropy"] == [
+        ("digits", 7),
+        ("other", 0),
+        ("other", 1),
+    ]
+    assert {spec.seed for spec in expand(suite(tasks=[task(seeds=[7])]), seeds=[3])} == {3}
+    assert {spec.task_label for spec in expand(suite(tasks=[task(seeds=[7]), task(name="x")]), only=["seed=7"])} == {
+        "digits"
+    }
+    assert "tasks[0].seeds[1]: 7 is in the list already" in refusal(suite(tasks=[task(seeds=[7, 7])]))
 
 
 def test_order_is_task_loss_seed() -> None:
@@ -321,18 +336,43 @@ def test_run_survives_being_written_and_read() -> None:
 # -- suites of eqbench -------------------------------------------------------------------------------------------
 
 
+@pytest.fixture(scope="module")
+def lvis(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A miniature in the place of LVIS v1."""
+    folder = tmp_path_factory.mktemp("lvis")
+    scenes.make(folder / "v1", images=20, classes=5, seed=0)
+    return folder / "v1"
+
+
+def instead_of_downloads(file: Path, lvis: Path) -> list[str]:
+    """Overrides that let a suite be validated where there is no data set and no weights, on few images."""
+    content = yaml.safe_load(file.read_text())
+    overrides = []
+    for index, entry in enumerate(content["tasks"]):
+        if entry["data"]["name"] == "lvis":
+            overrides.append(f"tasks.{index}.data.root={lvis}")
+            schedules = {"train": content["train"], f"tasks.{index}.train": entry.get("train", {})}
+            overrides += [
+                f"{place}.schedule.warmup.iterations=1" for place, own in schedules.items() if "schedule" in own
+            ]
+        if "backbone_weights" in entry["model"]:
+            overrides.append(f"tasks.{index}.model.backbone_weights=null")
+    return overrides
+
+
 @pytest.mark.parametrize("file", SUITES, ids=lambda file: file.stem)
-def test_shipped_suite(file: Path) -> None:
+def test_shipped_suite(file: Path, lvis: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("EQBENCH_DATA", str(tmp_path))
     header = re.match(
         r"# Question: (.+)\n# Runs: (\d+) \((.+)\)\n# Command: eqbench run suites/(.+)\n", file.read_text()
     )
     assert header, "a suite begins with its question, its number of runs and its command"
-    shipped = load_suite(file)
+    shipped = load_suite(file, instead_of_downloads(file, lvis))
     assert header[4] == file.name
     assert shipped.name == file.stem
     runs = len(shipped.expand())
     assert runs == int(header[2])
-    assert runs == math.prod(int(number) for number in re.findall(r"\d+", header[3]))
+    assert runs == sum(math.prod(map(int, re.findall(r"\d+", part))) for part in header[3].split("+"))
 
 
 def test_suites_are_found_by_name_and_those_of_the_current_folder_first() -> None:

@@ -20,6 +20,8 @@ class Draw:
 
     index: int
     seed: int
+    progress: float = 0.0
+    """Share of the run's budget that is behind when the sample is trained on, from 0 to below 1."""
 
 
 class Samples(Protocol):
@@ -60,6 +62,23 @@ class Dataset(ABC):
     @abstractmethod
     def class_counts(self) -> torch.Tensor:
         """(C,) int64: training samples per class."""
+
+    @property
+    def class_frequency(self) -> torch.Tensor:
+        """(C,) float32: share of the training samples that show the class."""
+        counts = self.class_counts
+        return (counts.double() / counts.sum()).float()
+
+    def sample_classes(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """The distinct classes of each training sample, for samplers that look at them.
+
+        Returns:
+            (N + 1,) int64 offsets, and int64 classes: those of sample i are `classes[offsets[i]:offsets[i + 1]]`.
+
+        Raises:
+            ValueError: this data set does not say.
+        """
+        raise ValueError(f"{type(self).__name__} does not say which classes a sample has; choose the random sampler")
 
     @property
     @abstractmethod

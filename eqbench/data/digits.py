@@ -145,6 +145,9 @@ class Digits(Dataset):
     def class_counts(self) -> Tensor:
         return torch.bincount(self._train.labels, minlength=self.num_classes)
 
+    def sample_classes(self) -> tuple[Tensor, Tensor]:
+        return torch.arange(len(self._train) + 1), self._train.labels
+
     @property
     def groups(self) -> Sequence[str]:
         many_above, few_below = self._thresholds

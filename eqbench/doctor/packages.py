@@ -123,7 +123,7 @@ def mmdet() -> Check:
     except (ImportError, AssertionError, AttributeError) as error:
         command = install_command("onedl-mmdetection", "onedl-mmcv", "onedl-mmengine")
         return Check("mmdet", "problem", f"cannot be imported: {error}", command)
-    operators = "compiled operators (mmcv._ext)" if compiled else "no compiled operators (no mmcv._ext)"
+    operators = "compiled operators (mmcv._ext)" if compiled else "operators of torchvision (no compiled mmcv._ext)"
     return Check("mmdet", "ok", f"{', '.join(versions)}; {operators}")
 
 

@@ -102,17 +102,23 @@ def _main_cell(column: Column, entry: Entry | None) -> SheetCell:
 def _column_sheet(column: Column) -> Sheet:
     costs = [cost for cost in COST_HEADERS if any(entry.costs[cost].n for entry in column.entries.values())]
     key = column.key
+    # A detector without masks has no number in any of their columns.
+    metrics = [
+        metric
+        for metric in column.metrics
+        if metric == column.metrics[0] or any(entry.cells[metric].value.n for entry in column.entries.values())
+    ]
     return Sheet(
         column.title,
         f"{key.protocol}, {key.iterations} iterations, {key.samples} samples, data {key.data_digest[:8]}",
-        ("n", *column.metrics, *(COST_HEADERS[cost][0] for cost in costs)),
+        ("n", *metrics, *(COST_HEADERS[cost][0] for cost in costs)),
         tuple(
             SheetRow(
                 label,
                 _note(label == column.baseline, entry.missing),
                 (
                     SheetCell(str(entry.finished)),
-                    *(_metric_cell(entry.cells[metric], entry) for metric in column.metrics),
+                    *(_metric_cell(entry.cells[metric], entry) for metric in metrics),
                     *(_cost_cell(cost, entry.costs[cost]) for cost in costs),
                 ),
             )

@@ -30,22 +30,22 @@ def build(spec: RunSpec) -> Task:
 def supplied_to_loss(data: Dataset) -> dict[str, Any]:
     """Constructor arguments of losses that the data decides; a loss gets those that it has parameters for.
 
-    `class_counts` (C,) int64 are training samples, `class_frequency` (C,) float32 their share of all.
+    `class_counts` (C,) int64 are training samples, in detection instances; `class_frequency` (C,) float32 the share of
+    training samples, in detection images, that show the class.
     """
-    counts = data.class_counts
     return {
         "num_classes": data.num_classes,
-        "class_counts": counts,
-        "class_frequency": (counts.double() / counts.sum()).float(),
+        "class_counts": data.class_counts,
+        "class_frequency": data.class_frequency,
     }
 
 
-def build_loss(plugin: Plugin, data: Dataset) -> Loss:
-    """The loss that `plugin` describes, for the classes of `data`.
+def build_loss(plugin: Plugin, data: Dataset, **supplied: Any) -> Loss:
+    """The loss that `plugin` describes, for the classes of `data`; of `supplied` it gets what it has parameters for.
 
     Raises:
         InputError: the loss does not exist, or parameters do not fit its constructor.
         ValueError: a parameter's value is not possible.
     """
-    loss: Loss = plugins.construct("loss", plugin.name, plugin.params, **supplied_to_loss(data))
+    loss: Loss = plugins.construct("loss", plugin.name, plugin.params, **supplied_to_loss(data), **supplied)
     return loss

@@ -12,7 +12,10 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from eqbench import plugins
 from eqbench.data.base import Dataset, Samples
+from eqbench.losses.base import Loss
+from eqbench.run_folder import RunFolder
 from eqbench.run_spec import Plugin
 
 
@@ -56,8 +59,6 @@ class Task(ABC):
     """Names of the reported numbers, main one first; for all of them higher is better."""
     protocol: ClassVar[str]
     """How the numbers are computed, e.g. `"accuracy:last"`. Different protocols never share a column."""
-    gives_quality: ClassVar[bool] = False
-    """Its samples have a quality, of their boxes, which some losses need."""
 
     def __init__(self, data: Dataset, model: Plugin, loss: Plugin) -> None:
         self.data = data
@@ -89,5 +90,33 @@ class Task(ABC):
         """
 
     @abstractmethod
-    def evaluator(self) -> Evaluator:
-        """A fresh evaluator."""
+    def evaluator(self, folder: RunFolder) -> Evaluator:
+        """A fresh evaluator; `folder` is the run's, for what it keeps beside the numbers."""
+
+    def build_loss(self) -> Loss:
+        """The loss of the run for the classes of the data.
+
+        Raises:
+            InputError: it does not exist, or parameters do not fit its constructor.
+            ValueError: a parameter's value is not possible.
+        """
+        from eqbench.tasks import build_loss
+
+        return build_loss(self.loss, self.data)
+
+    def check_model(self) -> None:
+        """Refuse, before anything starts, a model that could not be built; builds none.
+
+        Raises:
+            InputError, ValueError: what is wrong with it.
+        """
+        plugins.load("model", self.model.name)
+
+    def check_loss(self) -> None:
+        """Refuse, before anything starts, a loss that does not fit task or model.
+
+        Raises:
+            InputError, ValueError: the reason.
+        """
+        if self.build_loss().uses_quality:
+            raise ValueError(f"needs the quality of boxes, which {type(self).__name__.lower()} has not")

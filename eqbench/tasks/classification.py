@@ -13,7 +13,7 @@ from eqbench import plugins
 from eqbench.data.base import Dataset
 from eqbench.evaluation import accuracy
 from eqbench.losses.base import Loss
-from eqbench.tasks import build_loss
+from eqbench.run_folder import RunFolder
 from eqbench.tasks.base import Evaluation, Evaluator, Task
 
 __all__ = ["Classification"]
@@ -48,7 +48,7 @@ class Classification(Task):
             self.model.params,
             num_classes=self.data.num_classes,
             in_channels=images.shape[1],
-            loss=build_loss(self.loss, self.data),
+            loss=self.build_loss(),
         )
         return model
 
@@ -56,7 +56,7 @@ class Classification(Task):
         images, labels = batch
         return {"loss": model(images, labels, normalizer=normalizer)}
 
-    def evaluator(self) -> Evaluator:
+    def evaluator(self, folder: RunFolder) -> Evaluator:
         return ClassificationEvaluator(self.data)
 
 

@@ -28,9 +28,9 @@ def final_artifacts(run: RunFolder, result: Mapping[str, Any] | None, scratch: P
     per_class = run.evaluation / "per_class.parquet"
     if per_class.exists():
         yield per_class, "evaluation"
-    for folder in ("plots", "samples"):
-        for picture in sorted((run.path / folder).glob("*.png")):
-            yield picture, folder
+    for folder in (run.plots, run.samples):
+        for picture in sorted(folder.glob("*.png")):
+            yield picture, folder.name
 
 
 def concatenate(parts: list[Path], target: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -10,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eqbench.data import samplers
-from eqbench.data.base import Draw
+from eqbench.data.base import Dataset, Draw
 from eqbench.data.digits import Digits
 from eqbench.data.samplers import RandomSampler, StepBatches, eval_shard
-from eqbench.run_spec import RandomSampling
+from eqbench.run_spec import ClassAwareSampling, RandomSampling, RepeatFactorSampling
 
 lengths = st.integers(1, 40)
 batch_sizes = st.integers(1, 16)
@@ -134,3 +135,117 @@ def test_build_covers_the_training_samples() -> None:
 def test_evaluation_shards_partition_the_samples(num_samples: int, world_size: int) -> None:
     shards = [list(eval_shard(num_samples, rank, world_size)) for rank in range(world_size)]
     assert sorted(index for shard in shards for index in shard) == list(range(num_samples))
+
+
+# -- samplers that look at classes -----------------------------------------------------------------------------------
+
+
+@st.composite
+def labelled_samples(draw: st.DrawFn) -> list[set[int]]:
+    """The classes of each of some samples, at least one class overall."""
+    samples = draw(st.lists(st.sets(st.integers(0, 5), max_size=4), min_size=1, max_size=30))
+    samples[0] = samples[0] or {0}
+    return samples
+
+
+def compressed(samples: list[set[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+    offsets = torch.tensor([0, *(len(classes) for classes in samples)]).cumsum(0)
+    return offsets, torch.tensor([each for classes in samples for each in sorted(classes)], dtype=torch.int64)
+
+
+def factor_by_definition(samples: list[set[int]], classes: set[int], threshold: float) -> float:
+    factors = [1.0]
+    for each in classes:
+        frequency = sum(each in other for other in samples) / len(samples)
+        factors.append(max(1.0, math.sqrt(threshold / frequency)))
+    return max(factors)
+
+
+@given(labelled_samples(), st.floats(1e-3, 1))
+def test_repeat_factors_are_those_of_the_definition(samples: list[set[int]], threshold: float) -> None:
+    expected = [factor_by_definition(samples, classes, threshold) for classes in samples]
+    assert samplers.repeat_factors(*compressed(samples), threshold).tolist() == pytest.approx(expected, rel=1e-12)
+
+
+@given(labelled_samples(), st.floats(1e-3, 1), seeds)
+def test_repeats_rounded_up_are_exact_in_every_epoch(samples: list[set[int]], threshold: float, seed: int) -> None:
+    factors = samplers.repeat_factors(*compressed(samples), threshold)
+    sampler = samplers.RepeatFactorSampler(factors, stochastic=False)
+    for epoch in (0, 3):
+        order = sampler.order(seed, epoch)
+        assert len(order) == sampler.epoch_length
+        assert torch.equal(order.bincount(minlength=len(samples)), factors.ceil().long())
+
+
+def test_stochastic_repeats_hold_on_average_and_lie_between_the_whole_numbers() -> None:
+    factors = torch.tensor([1.0, 1.25, 2.5, 3.0, 1.9])
+    sampler = samplers.RepeatFactorSampler(factors, stochastic=True)
+    assert sampler.epoch_length == 10  # ceil(9.65)
+    drawn = sum(sampler.order(seed, epoch).bincount(minlength=5) for seed in range(200) for epoch in range(10))
+    assert (drawn / drawn.sum()).tolist() == pytest.approx((factors / factors.sum()).tolist(), abs=0.004)
+
+
+def test_the_epochs_of_stochastic_repeats_are_one_stream_of_complete_rounds() -> None:
+    factors = torch.tensor([1.0, 1.5, 2.25, 1.75])
+    sampler = samplers.RepeatFactorSampler(factors, stochastic=True)
+    stream = torch.cat([sampler.order(seed=3, epoch=epoch) for epoch in range(50)]).tolist()
+    position, rounds = 0, 0
+    while position + 9 < len(stream):
+        repeats = sampler._repeats(3, rounds)
+        assert bool(((repeats == factors.floor()) | (repeats == factors.ceil())).all())
+        whole = stream[position : position + int(repeats.sum())]
+        assert torch.equal(torch.tensor(whole).bincount(minlength=4), repeats)
+        position, rounds = position + len(whole), rounds + 1
+    assert rounds > 30
+
+
+@given(labelled_samples(), seeds)
+def test_class_aware_draws_every_class_equally_often(samples: list[set[int]], seed: int) -> None:
+    sampler = samplers.ClassAwareSampler(*compressed(samples))
+    existing = set().union(*samples)
+    order = sampler.order(seed, epoch=1).tolist()
+    assert len(order) == len(samples)
+    # Each round of as many draws as there are classes has a sample for each class.
+    for start in range(0, len(order) - len(existing) + 1, len(existing)):
+        drawn = [samples[index] for index in order[start : start + len(existing)]]
+        assert has_distinct_representatives(drawn, sorted(existing))
+
+
+def has_distinct_representatives(drawn: list[set[int]], classes: list[int]) -> bool:
+    """Whether the samples can be matched to the classes, one each."""
+    if not classes:
+        return True
+    first, *rest = classes
+    return any(
+        first in each and has_distinct_representatives(drawn[:index] + drawn[index + 1 :], rest)
+        for index, each in enumerate(drawn)
+    )
+
+
+def test_class_aware_goes_through_all_samples_of_a_class() -> None:
+    samples: list[set[int]] = [{0}] * 3 + [{1}] * 9
+    order = samplers.ClassAwareSampler(*compressed(samples)).order(seed=0, epoch=0).tolist()
+    assert sorted(index for index in order if index < 3) == [0, 0, 1, 1, 2, 2]
+    assert len({index for index in order if index >= 3}) == 6
+
+
+@pytest.mark.parametrize("spec", [RepeatFactorSampling(threshold=0.2), ClassAwareSampling()])
+def test_class_samplers_are_functions_of_seed_and_epoch(spec: Any) -> None:
+    data = Digits()
+    one, other = samplers.build(spec, data), samplers.build(spec, data)
+    assert torch.equal(one.order(1, 2), other.order(1, 2))
+    assert not torch.equal(one.order(1, 2), one.order(1, 3))
+    assert not torch.equal(one.order(1, 2), one.order(2, 2))
+
+
+def test_a_data_set_that_does_not_say_its_classes_is_refused() -> None:
+    class Silent(Digits):
+        sample_classes = Dataset.sample_classes
+
+    with pytest.raises(ValueError, match="Silent does not say which classes a sample has; choose the random sampler"):
+        samplers.build(ClassAwareSampling(), Silent())
+
+
+def test_draws_know_how_much_of_the_budget_is_behind() -> None:
+    drawn = list(batches(5, 2, last_iteration=6))
+    assert [share[0].progress for share in drawn] == [0, 1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6]

@@ -202,3 +202,12 @@ def test_json_has_null_for_what_does_not_exist(tmp_path: Path) -> None:
 def test_an_unknown_format_is_an_input_error(one_task: Leaderboard) -> None:
     with pytest.raises(InputError, match=r"format 'markdwn': expected one of table, csv, markdown, json; did you mean"):
         table.render(one_task, "markdwn")
+
+
+def test_a_metric_that_no_run_has_is_left_out(tmp_path: Path) -> None:
+    runs: list[Outcome] = [{"top1": 20.0, "few": None, "mask_ap": None}]
+    other: list[Outcome] = [{"top1": 21.0, "few": 4.0, "mask_ap": None}]
+    board = leaderboard.load([write_suite(tmp_path, {("boxes", "bce"): runs, ("boxes", "efl"): other})])
+    head = next(line for line in shown(board, 100).splitlines() if line.startswith("loss "))
+    assert head.split() == ["loss", "n", "top1", "few", "ms/step", "peak", "MB"]
+    assert "mask_ap" in table.render(board, "csv")

@@ -95,9 +95,10 @@ def rows(batch: Batch, index: Tensor) -> Batch:
 
 
 def close(actual: Tensor, expected: Tensor, what: str) -> None:
-    """Up to the order in which float32 numbers are added."""
+    """Up to the order in which float32 numbers are added, and down to where they have fewer digits."""
     largest = expected.abs().max().item() if expected.numel() else 0.0
-    torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-6 * largest, msg=lambda text: f"{what}: {text}")
+    atol = max(1e-6 * largest, torch.finfo(torch.float32).smallest_normal * 1e-3)
+    torch.testing.assert_close(actual, expected, rtol=1e-5, atol=atol, msg=lambda text: f"{what}: {text}")
 
 
 def same_statistics(loss: Loss, other: Loss) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -17,10 +18,12 @@ from eqbench.data.digits import Digits
 from eqbench.data.samplers import RandomSampler, StepBatches, eval_shard
 from eqbench.errors import InputError
 from eqbench.models.classifier import Classifier
+from eqbench.run_folder import RunFolder
 from eqbench.run_spec import Budget, Plugin, RunSpec, Train
 from eqbench.tasks.base import Evaluation
 from eqbench.tasks.classification import Classification
 
+NOWHERE = RunFolder(Path("nowhere"))  # accuracies keep nothing
 RESNET8 = Plugin(name="classifier", params={"backbone": "resnet8", "norm": "group"})
 
 
@@ -32,13 +35,13 @@ def evaluate(task: Classification, model: nn.Module, world_size: int = 1, batch_
     model.eval()
     states = []
     for rank in range(world_size):
-        evaluator = task.evaluator()
+        evaluator = task.evaluator(NOWHERE)
         indices = list(eval_shard(len(task.eval_data), rank, world_size))
         for start in range(0, len(indices), batch_size):
             draws = [Draw(index, 0) for index in indices[start : start + batch_size]]
             evaluator.update(model, task.eval_data.collate([task.eval_data[draw] for draw in draws]))
         states.append(evaluator.state())
-    return task.evaluator().compute(states)
+    return task.evaluator(NOWHERE).compute(states)
 
 
 def train(task: Classification, model: nn.Module, epochs: int) -> None:
@@ -139,7 +142,7 @@ def test_the_numbers_do_not_depend_on_how_the_data_is_shared(world_size: int) ->
 
 def test_an_empty_batch_and_an_empty_group() -> None:
     digits = task(data=Digits(imbalance_factor=1, test_per_class=170))
-    evaluator = digits.evaluator()
+    evaluator = digits.evaluator(NOWHERE)
     model = digits.build_model().eval()
     evaluator.update(model, digits.eval_data.collate([]))
     result = evaluator.compute([evaluator.state()])

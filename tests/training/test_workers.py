@@ -98,7 +98,7 @@ def evaluate_with_other_buffers(run: RunFolder) -> dict[str, torch.Tensor]:
     model = task.build_model()
     for buffer in model.buffers():
         buffer.fill_(1 + distributed.rank())
-    evaluate(task, model, spec, CPU)
+    evaluate(task, model, spec, run, CPU)
     return dict(model.named_buffers())
 
 
