@@ -25,8 +25,14 @@ help: ## this list
 quickstart: $(VENV)/.installed ## run suites/quickstart.yaml and show its leaderboard; what is done is skipped
 	@$(VENV)/bin/eqbench run suites/quickstart.yaml
 
+# Tests with Ray mostly wait for its processes: they run beside the others and are shown after them.
 test: $(VENV)/.installed-dev ## every test but the slow comparisons of `make bench`
-	@$(PY) -m pytest
+	@$(PY) -m pytest -m ray -p no:cacheprovider >$(VENV)/tests-with-ray.log 2>&1 & ray=$$!; \
+	trap 'kill -INT $$ray 2>/dev/null' INT TERM; \
+	$(PY) -m pytest -m 'not ray'; others=$$?; \
+	wait $$ray; with_ray=$$?; \
+	echo "Tests with Ray:"; cat $(VENV)/tests-with-ray.log; \
+	exit $$((others > with_ray ? others : with_ray))
 
 bench: $(VENV)/.installed-dev ## measure speed and memory beside other implementations
 	@$(PY) -m tests.benchmarks

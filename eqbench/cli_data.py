@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -15,12 +16,15 @@ MADE = ("lvis",)
 PREPARED = ("lvis", "coco_format")
 
 RootOption = Annotated[Path, typer.Option(help="The data set's folder.")]
+NewFolderOption = Annotated[
+    Path | None, typer.Option("--root", help="A new folder; by default one in $EQBENCH_DATA or data.")
+]
 
 
 @app.command()
 def make(
     name: Annotated[str, typer.Argument(help=f"{' or '.join(MADE)}.")],
-    root: RootOption,
+    root: NewFolderOption = None,
     images: Annotated[int, typer.Option(help="Training images.")] = 400,
     classes: Annotated[int, typer.Option(help="Categories.")] = 60,
     seed: Annotated[int, typer.Option(help="The same one gives the same bytes.")] = 0,
@@ -31,6 +35,9 @@ def make(
     from eqbench.data import scenes
 
     try:
+        if root is None:
+            parameters = scenes.Parameters(images=images, classes=classes, seed=seed, size=size)
+            root = Path(os.environ.get("EQBENCH_DATA") or "data") / parameters.name
         scenes.make(root, images=images, classes=classes, seed=seed, size=size)
     except ValueError as error:
         raise InputError(f"data make {name}: {error}") from error

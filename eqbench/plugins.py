@@ -150,6 +150,12 @@ def source_digest(cls: type[Any]) -> str | None:
     return hashlib.sha256(Path(file).read_bytes()).hexdigest()[:12] if file else None
 
 
+def source_of(cls: type[Any], params: Mapping[str, Any]) -> str | None:
+    """`source_digest`; for a class that names files in its parameters, that of their content too (`source_of`)."""
+    parts = [source_digest(cls), cls.source_of(params) if hasattr(cls, "source_of") else None]
+    return "".join(part for part in parts if part) or None
+
+
 def bind(cls: type[Any], params: Mapping[str, Any], *, where: str, supplied: Collection[str] = ()) -> dict[str, Any]:
     """Check `params` against the constructor of `cls` and fill in its defaults.
 

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 RUN_SPEC_VERSION = 1
 PLACEMENT_PARAMETERS = frozenset({"root"})
+OPTIONS_WITHOUT_EFFECT = frozenset({"evaluator", "pictures"})
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -116,8 +117,8 @@ class RepeatFactorSampling(Model):
     """Images of rare classes are repeated: factor `max(1, sqrt(threshold / f))` of the rarest of their classes, f being
     the share of training images that show it.
 
-    A factor that is not whole is rounded up (`ceil`), or up or down at random in each epoch so that it holds on average
-    (`stochastic`).
+    A factor that is not whole is rounded up (`ceil`), or up or down at random in each round over the images so that it
+    holds on average (`stochastic`).
     """
 
     name: Literal["repeat_factor"] = "repeat_factor"
@@ -261,14 +262,14 @@ class RunSpec(Model):
     @property
     def identity(self) -> dict[str, Any]:
         """Everything that decides the result, as plain data."""
-        not_deciding: Any = {
-            **dict.fromkeys(("suite", "task_label", "loss_label", "resources"), True),
-            "train": {"evaluate_every_epochs"},
-        }
+        names = dict.fromkeys(("suite", "task_label", "loss_label", "resources"), True)
+        not_deciding: Any = {**names, "train": {"evaluate_every_epochs"}}
         fields = self.model_dump(mode="json", exclude=not_deciding)
         fields["data"]["params"] = {
             key: value for key, value in fields["data"]["params"].items() if key not in PLACEMENT_PARAMETERS
         }
+        options = fields["task"]["params"]
+        fields["task"]["params"] = {key: options[key] for key in options if key not in OPTIONS_WITHOUT_EFFECT}
         return {"version": RUN_SPEC_VERSION, **fields}
 
     @property

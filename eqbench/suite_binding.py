@@ -90,7 +90,11 @@ def _bind_plugin(kind: plugins.KindName, entry: PluginEntry, place: Place, probl
     except InputError as error:
         problems.append((place, str(error)))
     else:
-        return Plugin(name=entry.name, params=_placed(to_jsonable_python(params)), source=plugins.source_digest(cls))
+        bound = _placed(to_jsonable_python(params))
+        try:
+            return Plugin(name=entry.name, params=bound, source=plugins.source_of(cls, bound))
+        except InputError as error:
+            problems.append((place, str(error)))
     return None
 
 

@@ -75,6 +75,8 @@ def _runs(
         if index == 0:
             with _located(source, (*task.place, "model"), task.model.name):
                 built.check_model()
+            with _located(source, (*task.place, "data"), task.data.name):
+                built.check_data()
         with _located(source, loss.place, loss.plugin.name):
             built.check_loss()
         for seed in task.seeds:

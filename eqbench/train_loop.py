@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,11 +23,12 @@ from eqbench.checkpoint import CheckpointError, Checkpoints
 from eqbench.data import samplers
 from eqbench.data.base import Draw
 from eqbench.errors import InputError
+from eqbench.evaluation.failure import EvaluationFailed
 from eqbench.recording import Recorder, peak_memory_mb
 from eqbench.run_folder import RunFolder
 from eqbench.run_spec import RunSpec
 from eqbench.seeding import make_deterministic, seed_everything
-from eqbench.tasks.base import Evaluation, Task
+from eqbench.tasks.base import Evaluation, Evaluator, Task
 from eqbench.trainer import Trainer
 
 logger = logging.getLogger(__name__)
@@ -79,7 +80,7 @@ def train(spec: RunSpec, folder: RunFolder, device: torch.device) -> Outcome:
         recorder.record(done, lr)
         if not within_epoch and not last and epoch % config.evaluate_every_epochs == 0:
             with clock.paused():
-                recorder.evaluation(done, evaluate(task, trainer.evaluated, spec, folder, device))
+                warnings += look(recorder, done, evaluate, task, trainer.evaluated, spec, folder, device)
         overdue = time.monotonic() - saved >= 60 * spec.resources.checkpoint_minutes
         if recorder.writes and (overdue or last or not within_epoch):
             warnings += save(checkpoints, done, trainer.state_dict() | {"elapsed": clock.seconds})
@@ -89,6 +90,7 @@ def train(spec: RunSpec, folder: RunFolder, device: torch.device) -> Outcome:
     seconds = clock.seconds
     evaluation = evaluate(task, trainer.evaluated, spec, folder, device)
     recorder.evaluation(budget.iterations, evaluation)
+    warnings += evaluation.warnings
     return Outcome(evaluation, cost(spec, seconds, clock.seconds - seconds, device), recorder.skipped_steps, warnings)
 
 
@@ -138,18 +140,31 @@ class Stopwatch:
         self._since += time.monotonic() - started
 
 
+def look(recorder: Recorder, iteration: int, evaluate: Callable[..., Evaluation], *arguments: Any) -> list[str]:
+    """Record an evaluation on the way; when that fails, training goes on and the reason is returned."""
+    try:
+        recorder.evaluation(iteration, evaluate(*arguments))
+    except EvaluationFailed as error:
+        logger.warning("after %d iterations: %s; training goes on", iteration, error)
+        return [f"after {iteration} iterations: {error}"]
+    return []
+
+
 def evaluate(task: Task, model: nn.Module, spec: RunSpec, folder: RunFolder, device: torch.device) -> Evaluation:
-    """Evaluate `model` on all ranks, each on its share of the data; every rank returns the numbers."""
+    """Evaluate `model` on all ranks, each on its share of the data; every rank returns the numbers.
+
+    Raises:
+        EvaluationFailed: the first rank could not compute them; all ranks raise it.
+    """
     _share_buffers(model)
     model.eval()
     evaluator = task.evaluator(folder)
     shard = samplers.eval_shard(len(task.eval_data), distributed.rank(), distributed.world_size())
     draws = [Draw(index, 0) for index in shard]
+    size = -(-spec.train.batch_size // (distributed.world_size() * spec.train.accumulate))  # as many as in training
     loader: DataLoader[Any] = DataLoader(
         task.eval_data,  # type: ignore[arg-type]
-        batch_sampler=[
-            draws[start : start + spec.train.batch_size] for start in range(0, len(draws), spec.train.batch_size)
-        ],
+        batch_sampler=[draws[start : start + size] for start in range(0, len(draws), size)],
         collate_fn=task.eval_data.collate,
         num_workers=spec.resources.loader_processes,
     )
@@ -157,7 +172,17 @@ def evaluate(task: Task, model: nn.Module, spec: RunSpec, folder: RunFolder, dev
         for batch in loader:
             evaluator.update(model, _to(batch, device))
     states = distributed.gather_to_first_rank(evaluator.state())
-    return distributed.from_first_rank(evaluator.compute(states) if states else Evaluation({}))
+    outcome = distributed.from_first_rank(_computed(evaluator, states) if states else Evaluation({}))
+    if isinstance(outcome, EvaluationFailed):
+        raise outcome
+    return outcome
+
+
+def _computed(evaluator: Evaluator, states: list[Any]) -> Evaluation | EvaluationFailed:
+    try:
+        return evaluator.compute(states)
+    except EvaluationFailed as error:
+        return error
 
 
 def training_batches(task: Task, spec: RunSpec, first: int, device: torch.device) -> Iterator[Any]:

@@ -6,6 +6,7 @@ import contextlib
 import json
 import math
 import os
+import re
 import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from eqbench.train_loop import Outcome
 
 SECONDS_BETWEEN_LOOKS = 0.5
+SECONDS_OF_AN_EVALUATION = 4 * 3600
+"""At most: the other workers wait for the first one, which has it done."""
 
 
 def run_trial(config: dict[str, Any]) -> None:
@@ -79,7 +82,9 @@ def _fit(spec: RunSpec, config: dict[str, Any]) -> dict[str, str]:
     trainer = TorchTrainer(
         _worker,  # type: ignore[arg-type]  # Ray passes on what it returns
         train_loop_config=config,
-        torch_config=TorchConfig(backend="nccl" if resources.gpus_per_worker else "gloo"),
+        torch_config=TorchConfig(
+            backend="nccl" if resources.gpus_per_worker else "gloo", timeout_s=SECONDS_OF_AN_EVALUATION
+        ),
         scaling_config=ScalingConfig(
             num_workers=resources.num_workers,
             use_gpu=resources.gpus_per_worker > 0,
@@ -204,4 +209,6 @@ def _cause(error: BaseException) -> str:
         return "a worker process died: killed, out of memory, or crashed; its log is in Ray's session folder"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or ["no message"]
     wrapped = any(line.startswith("Traceback (most recent call last)") for line in lines)
-    return f"{type(error).__name__}: {lines[-1] if wrapped else '; '.join(lines)}"[:500]
+    kind = type(error).__name__
+    said = re.sub(rf"^[\w.]*\b{kind}: ", "", lines[-1]) if wrapped else "; ".join(lines)
+    return f"{kind}: {said}"[:500]

@@ -106,17 +106,19 @@ def _ray_is_here() -> bool:
 def _in_ray(job: Mapping[str, Any], memory: int) -> Answer:
     """As a Ray task, tried again when its worker or node was lost.
 
-    Ray does not do so itself: without end, it would repeat a task that its own memory monitor kills. Scheduling is
-    "DEFAULT" since the placement group of a training worker has no room for another task.
+    Ray does not do so itself: without end, it would repeat a task that its own memory monitor kills. It prefers this
+    node, which has the annotations, and is not in the placement group of the training worker, which has no room.
     """
     import ray
     from ray import exceptions
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     lost = (exceptions.WorkerCrashedError, exceptions.NodeDiedError, exceptions.OutOfMemoryError)
-    task = ray.remote(num_cpus=0, max_retries=0, scheduling_strategy="DEFAULT")(judge)
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+    task = ray.remote(num_cpus=0, max_retries=0)(judge)
     reason = ""
     for _ in range(ATTEMPTS):
-        running = task.options(memory=_allowed(memory), name="evaluation").remote(job)
+        running = task.options(memory=_allowed(memory), name="evaluation", scheduling_strategy=here).remote(job)
         try:
             answer: Answer = ray.get(running)
             return answer

@@ -23,6 +23,10 @@ BOX_METRICS = ("ap", "ap50", "ap75", "ap_f", "ap_c", "ap_r", "ap50_f", "ap_s", "
 MASK_METRICS = ("ap", "ap50", "ap75", "ap_f", "ap_c", "ap_r")
 
 
+State = tuple[str, int]
+"""A rank's shard, and how many detections it left out."""
+
+
 class DetectionEvaluator(Evaluator):
     """Writes predictions to `evaluation/predictions-<rank>.arrow` of the run's folder and judges those of all ranks.
 
@@ -44,24 +48,27 @@ class DetectionEvaluator(Evaluator):
         self._drawn = drawn
         self._category_ids = np.asarray(data.category_ids, np.int64)
         self._writer: ShardWriter | None = None
+        self._left_out = 0
 
     @torch.no_grad()
     def update(self, model: nn.Module, batch: Any) -> None:
         for sample, found in zip(batch, model.predict(batch), strict=True):  # type: ignore[operator]
             # Not every head of mmdet sorts its detections, or limits their number.
-            best = np.argsort(-found["scores"], kind="stable")[:MAX_DETECTIONS]
+            finite = np.flatnonzero(np.isfinite(found["boxes"]).all(axis=1) & np.isfinite(found["scores"]))
+            self._left_out += len(found["scores"]) - len(finite)
+            best = finite[np.argsort(-found["scores"][finite], kind="stable")[:MAX_DETECTIONS]]
             masks = None if found["masks"] is None else [found["masks"][index] for index in best]
             category_ids = self._category_ids[found["labels"][best]]
             image_id = int(sample["data_samples"].img_id)
             self._shard().add(image_id, found["boxes"][best], found["scores"][best], category_ids, masks)
 
-    def state(self) -> str:
-        return str(self._shard().close())
+    def state(self) -> State:
+        return str(self._shard().close()), self._left_out
 
-    def compute(self, states: Sequence[str]) -> Evaluation:
+    def compute(self, states: Sequence[State]) -> Evaluation:
         from eqbench.evaluation.apart import evaluate_apart
 
-        shards = [Path(state) for state in states]
+        shards = [Path(path) for path, _ in states]
         for file in self._folder.evaluation.glob("predictions-*"):
             if file not in shards:
                 file.unlink(missing_ok=True)  # of an attempt with more workers
@@ -75,7 +82,9 @@ class DetectionEvaluator(Evaluator):
             groups=dict(zip(self._data.category_ids, self._data.groups, strict=True)),
         )
         self._draw(shards)
-        return Evaluation(metrics(results), per_class(results, self._data))
+        left_out = sum(number for _, number in states)
+        warning = f"{left_out} detections have boxes or scores that are not finite; they were left out"
+        return Evaluation(metrics(results), per_class(results, self._data), [warning] if left_out else [])
 
     def _shard(self) -> ShardWriter:
         if self._writer is None:

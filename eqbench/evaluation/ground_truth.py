@@ -28,6 +28,9 @@ _PRESENT = re.compile(rb'"(?:(neg_category_ids|not_exhaustive_category_ids)"\s*:
 _INSTEAD = "LVIS files have it; evaluate a file in COCO format with exhaustive=True"
 
 
+IMAGES_AT_ONCE = 256
+
+
 class GroundTruth:
     """Images, categories and annotations of a file or of a mapping of the same content.
 
@@ -83,6 +86,15 @@ class GroundTruth:
             self._check_annotation(annotation, masks)
         return [annotation for annotation in found if annotation["area"] > 0]
 
+    def check(self, masks: bool) -> None:
+        """Look at every annotation now rather than when it is needed.
+
+        Raises:
+            InputError: one is not complete.
+        """
+        for start in range(0, len(self.image_ids), IMAGES_AT_ONCE):
+            self.annotations(self.image_ids[start : start + IMAGES_AT_ONCE].tolist(), masks)
+
     def _open(self) -> Any:
         import hotcoco
 
@@ -106,7 +118,7 @@ class GroundTruth:
             raise InputError(f"{self.name}: {len(ids) - placed} annotation(s) have an image_id that is no image's")
 
     def _groups(self, given: Mapping[int, str]) -> list[str] | None:
-        found = {key: category.get("frequency", given.get(key)) for key, category in self.categories.items()}
+        found = {key: given.get(key, category.get("frequency")) for key, category in self.categories.items()}
         if self.exhaustive and not any(found.values()):
             return None
         for key, group in found.items():

@@ -39,12 +39,11 @@ from numpy.typing import NDArray
 
 from eqbench.errors import InputError
 from eqbench.evaluation.detection_columns import Columns, Results, read
-from eqbench.evaluation.ground_truth import GROUPS, GroundTruth
+from eqbench.evaluation.ground_truth import GROUPS, IMAGES_AT_ONCE, GroundTruth
 
 IouType: TypeAlias = Literal["bbox", "segm"]
 EvaluatorName: TypeAlias = Literal["hotcoco", "lvis"]
 MAX_DETECTIONS = 300
-IMAGES_AT_ONCE = 256
 AREAS = ("all", "small", "medium", "large")
 
 
@@ -67,7 +66,7 @@ def evaluate(
         max_dets: detections that count of each image.
         evaluator: `"hotcoco"`, or the official package, `"lvis"`, which takes minutes to hours for the same numbers.
         exhaustive: every category that is not annotated in an image is absent from it.
-        groups: `r`, `c` or `f` by category id, for a file whose categories have no `frequency`.
+        groups: `r`, `c` or `f` by category id, in place of the `frequency` of the file's categories.
 
     Returns:
         `ap`, `ap50`, `ap75`, `ap_s`, `ap_m`, `ap_l`, `ap_r`, `ap_c`, `ap_f`, `ap50_r`, `ap50_c`, `ap50_f`, `ar` as

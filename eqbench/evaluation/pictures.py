@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -100,8 +101,9 @@ def _mark(
 def _colour(label: str) -> tuple[int, int, int]:
     """Always the same one for a class."""
     name = label.rstrip("0123456789. ") or label
-    value = sum(ord(letter) * 31**place for place, letter in enumerate(name[:8]))
-    return tuple(64 + (value >> shift) % 160 for shift in (0, 5, 10))
+    value = zlib.crc32(name.encode())
+    red, green, blue = (64 + (value >> shift) % 160 for shift in (0, 8, 16))
+    return red, green, blue
 
 
 def _font() -> ImageFont.ImageFont | ImageFont.FreeTypeFont:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from eqbench.data.transformed_images import build_transform
 from eqbench.errors import InputError
 from eqbench.losses.base import Loss
 from eqbench.models import mmdet_config, mmdet_heads
@@ -95,6 +98,8 @@ class MMDetDetector(nn.Module):
         configuration = mmdet_config.read(params["config"], params.get("overrides") or {})
         for head in configuration.heads().values():
             check_fit(configuration, head, None)
+        for transform in (*configuration.train_pipeline, *configuration.test_pipeline):
+            build_transform(transform)
         if configuration.has_masks and not masks:
             raise ValueError(f"config {configuration.name!r} trains masks, which the data do not have")
         weights = params.get("backbone_weights")
@@ -120,6 +125,17 @@ class MMDetDetector(nn.Module):
         """mmdet's transforms for training and for prediction, the loading of the image first."""
         configuration = mmdet_config.read(params["config"], params.get("overrides") or {})
         return configuration.train_pipeline, configuration.test_pipeline
+
+    @classmethod
+    def source_of(cls, params: Mapping[str, Any]) -> str | None:
+        """Digest of what the parameters name by its path: a configuration outside mmdet, a file of weights."""
+        parts: list[bytes] = []
+        if params["config"].endswith(".py"):
+            parts.append(repr(mmdet_config.read(params["config"], params.get("overrides") or {})).encode())
+        weights = params.get("backbone_weights")
+        if weights is not None and Path(weights).is_file():
+            parts.append(Path(weights).read_bytes())
+        return hashlib.sha256(b"".join(parts)).hexdigest()[:12] if parts else None
 
     @classmethod
     def predicts_masks(cls, params: Mapping[str, Any]) -> bool:
@@ -170,9 +186,16 @@ class MMDetDetector(nn.Module):
         return {name: total(value) for name, value in found.items() if "loss" in name}
 
     def _without_images(self) -> dict[str, Tensor]:
-        """Losses of 0, from a black image, since heads talk to those of other processes. It changes no statistics."""
+        """Losses of 0, from a black image, since heads talk to those of other processes.
+
+        It changes no gradient statistics, and no running statistics but those of synchronised batch normalisation,
+        whose processes wait for each other: there the image counts as one of the batch.
+        """
         training = self.network.training
         self.network.eval()
+        for module in self.network.modules():
+            if isinstance(module, nn.SyncBatchNorm):
+                module.train(training)
         try:
             losses = {name: 0 * value for name, value in self._losses([blank()]).items()}
         finally:

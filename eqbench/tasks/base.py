@@ -25,10 +25,12 @@ class Evaluation:
 
     `metrics`: main metric first, in the order of `Task.metrics`; a number that does not exist is NaN.
     `per_class`: columns of equal length C with at least `class_id`, `class_name`, `group`, `count` (training).
+    `warnings`: what a reader of the numbers should know.
     """
 
     metrics: dict[str, float]
     per_class: dict[str, list[Any]] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
 
 
 class Evaluator(ABC):
@@ -103,6 +105,13 @@ class Task(ABC):
         from eqbench.tasks import build_loss
 
         return build_loss(self.loss, self.data)
+
+    def check_data(self) -> None:  # noqa: B027  (most data sets check themselves when they are constructed)
+        """Refuse, before anything starts, data that could not be evaluated on.
+
+        Raises:
+            InputError, ValueError: what is wrong with them.
+        """
 
     def check_model(self) -> None:
         """Refuse, before anything starts, a model that could not be built; builds none.

@@ -11,6 +11,7 @@ from eqbench import plugins
 from eqbench.data.detection import DetectionDataset
 from eqbench.data.transformed_images import TransformedImages
 from eqbench.evaluation.detections import BOX_METRICS, MASK_METRICS, DetectionEvaluator
+from eqbench.evaluation.ground_truth import GroundTruth
 from eqbench.evaluation.lvis import EvaluatorName
 from eqbench.losses.base import Loss
 from eqbench.run_folder import RunFolder
@@ -78,6 +79,13 @@ class Detection(Task):
         from eqbench.tasks import build_loss
 
         return build_loss(self.loss, self.data, background=True)
+
+    def check_data(self) -> None:
+        groups = dict(zip(self.data.category_ids, self.data.groups, strict=True))
+        truth = GroundTruth(self.data.eval_annotations, self.data.exhaustive, groups)
+        truth.check(self._model_class.predicts_masks(self.model.params))
+        if truth.crowd and self._evaluator == "lvis":
+            raise ValueError(f"{truth.name} has crowd regions, which the official lvis package does not know")
 
     def check_model(self) -> None:
         self._model_class.check(self.model.params, num_classes=self.data.num_classes, masks=self.data.masks)

@@ -183,3 +183,35 @@ def test_repeated_images_are_in_the_budget(lvis: Path) -> None:
     [repeated] = load_suite("suite.yaml").expand()
     assert repeated.budget.samples > plain.budget.samples
     assert repeated.run_id != plain.run_id
+
+
+def test_annotations_that_could_not_be_judged_are_refused_before_training(lvis: Path, tmp_path: Path) -> None:
+    """The evaluation file; what is wrong with it would show after the whole training."""
+    folder = tmp_path / "without_area"
+    (folder / "annotations").mkdir(parents=True)
+    for name in ("train2017", "val2017", "annotations/lvis_v1_train.json"):
+        (folder / name).symlink_to(lvis / name)
+    content = json.loads((lvis / "annotations/lvis_v1_val.json").read_text())
+    del content["annotations"][2]["area"]
+    (folder / "annotations/lvis_v1_val.json").write_text(json.dumps(content))
+    said = refusal(lvis, data={"name": "lvis", "root": str(folder)})
+    assert "tasks[0].data" in said
+    assert f"annotation {content['annotations'][2]['id']}: area is missing" in said
+
+
+def test_an_edited_configuration_is_another_run(lvis: Path) -> None:
+    own = Path("own.py")
+    base = "_base_ = 'mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py'\n"
+    own.write_text(base)
+    [first] = expand(lvis, config="own.py")
+    own.write_text(base + "model = dict(rpn_head=dict(loss_bbox=dict(loss_weight=2.0)))\n")
+    [edited] = expand(lvis, config="own.py")
+    assert first.run_id != edited.run_id
+    [drawn] = expand(lvis, config="own.py", task={"name": "detection", "pictures": 0})
+    assert drawn.run_id == edited.run_id
+
+
+def test_a_misspelt_transform_is_refused(lvis: Path) -> None:
+    said = refusal(lvis, overrides={"train_pipeline.2.type": "Resizee"})
+    assert "tasks[0].model" in said
+    assert "Resizee" in said

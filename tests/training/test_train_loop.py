@@ -19,7 +19,7 @@ from eqbench.train_loop import _to, train
 from eqbench.trial import train_and_record, unsuccessful_result
 
 from .same_runs import assert_same_run, events, last_state
-from .tiny_runs import CODE, CPU, attempt, planned, tiny_spec
+from .tiny_runs import CODE, CPU, attempt, in_group, planned, tiny_spec
 
 KILLED = -9
 Uninterrupted = Callable[[RunSpec], RunFolder]
@@ -227,3 +227,25 @@ def test_a_number_that_does_not_exist_is_null_in_the_result(tmp_path: Path, monk
     run = trained(tmp_path, iterations=1)
     assert result_of(run)["metrics"]["medium"] is None
     assert "val/medium" not in events(run)[-1][2]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_evaluation_that_fails_on_the_way_costs_nothing_but_its_numbers(workers: int, tmp_path: Path) -> None:
+    run = planned(tmp_path / "run", tiny_spec(task="training.tiny_runs:RarelyJudged", epochs=2, norm="group"))
+    for warnings in in_group(workers, warnings_of, run):
+        assert warnings == ["after 4 iterations: out of memory"]
+    judged = [event["iteration"] for event in run.read_events() if "val/top1" in event["metrics"]]
+    assert judged == [8]
+    assert run.newest_checkpoint == 8
+
+
+def test_the_last_evaluation_that_fails_is_repeated_alone(tmp_path: Path) -> None:
+    spec = tiny_spec(task="training.tiny_runs:RarelyJudged", epochs=1)
+    run = planned(tmp_path / "run", spec)
+    assert attempt(run) == 1
+    assert "out of memory" in (run.path / "failure.txt").read_text()
+    assert run.newest_checkpoint == 4
+
+
+def warnings_of(run: RunFolder) -> list[str]:
+    return train(run.read_spec(), run, CPU).warnings

@@ -16,10 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from eqbench.data.base import Dataset, Draw, Samples
+from eqbench.evaluation.failure import EvaluationFailed
 from eqbench.losses.base import Loss
 from eqbench.losses.softmax_eql import SoftmaxEQL
 from eqbench.run_folder import RunFolder
 from eqbench.run_spec import Budget, Plugin, Resources, RunSpec, Train
+from eqbench.tasks.base import Evaluation, Evaluator
+from eqbench.tasks.classification import Classification, ClassificationEvaluator
 from eqbench.train_loop import train
 from eqbench.trainer import TrainingFailed
 from eqbench.trial import train_and_record
@@ -134,6 +137,23 @@ class Faulty(SoftmaxEQL):
         return value * float("nan") if faulty else value
 
 
+class RarelyJudged(Classification):
+    """Classification of which only the second evaluation in a process succeeds."""
+
+    def evaluator(self, folder: RunFolder) -> Evaluator:
+        return FailingFirst(self.data)
+
+
+class FailingFirst(ClassificationEvaluator):
+    evaluations = 0
+
+    def compute(self, states: Sequence[Any]) -> Evaluation:
+        FailingFirst.evaluations += 1
+        if FailingFirst.evaluations == 1:
+            raise EvaluationFailed("out of memory")
+        return super().compute(states)
+
+
 def tiny_spec(model: str = "classifier", loss: dict[str, Any] | None = None, **changes: Any) -> RunSpec:
     """A run; `changes` are those of `Train`, or of `Resources` where it has the field."""
     resources = {key: changes.pop(key) for key in list(changes) if key in Resources.model_fields}
@@ -141,12 +161,13 @@ def tiny_spec(model: str = "classifier", loss: dict[str, Any] | None = None, **c
     params |= changes.pop("model_params", {})
     if "iterations" in changes:
         changes = {"epochs": None, **changes}
+    task = changes.pop("task", "classification")
     config = Train.model_validate({**TRAIN, **changes})
     return RunSpec(
         suite="tiny",
         task_label="tiny",
         loss_label="faulty",
-        task=Plugin(name="classification"),
+        task=Plugin(name=task),
         task_version=1,
         protocol="accuracy:last",
         model=Plugin(name=model, params=params),

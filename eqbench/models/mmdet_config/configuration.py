@@ -12,6 +12,7 @@ from eqbench.models.mmdet_config import wiring
 from eqbench.models.mmdet_config.files import read_file
 from eqbench.models.mmdet_config.overrides import Overrides
 
+MAX_DETECTIONS = 300
 Transforms = list[dict[str, Any]]
 LOADING = ({"type": "LoadImageFromFile"}, {"type": "LoadAnnotations", "with_bbox": True})
 
@@ -69,6 +70,8 @@ def read(config: str, overrides: Mapping[str, Any]) -> Configuration:
     Channels that follow from others, where the overrides do not set them, are made to fit: those that the neck takes
     from a ResNet, and those that heads take from the neck.
 
+    An image has up to 300 detections, as LVIS's protocol counts, where no override says otherwise.
+
     Raises:
         InputError: there is no such configuration, or an override does not fit it.
     """
@@ -81,6 +84,8 @@ def read(config: str, overrides: Mapping[str, Any]) -> Configuration:
     wiring.fit_channels(before, model, overrides)
     _remove_pretrained(model)
     _split_stages(model)
+    if not any(key.endswith("max_per_img") and "rpn" not in key for key in overrides):
+        _allow_detections(model)
     return Configuration(config, model, *_pipelines(config, content))
 
 
@@ -102,6 +107,14 @@ def _remove_pretrained(model: dict[str, Any]) -> None:
             del parent["init_cfg"]
         if parent.get("pretrained"):
             parent["pretrained"] = None if isinstance(parent["pretrained"], str) else False
+
+
+def _allow_detections(model: dict[str, Any]) -> None:
+    """As many detections as LVIS's protocol counts; configurations for COCO stop at 100."""
+    settings = model.get("test_cfg") or {}
+    settings = settings.get("rcnn") or settings
+    if 0 < settings.get("max_per_img", 0) < MAX_DETECTIONS:
+        settings["max_per_img"] = MAX_DETECTIONS
 
 
 def _split_stages(model: dict[str, Any]) -> None:

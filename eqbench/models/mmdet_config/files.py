@@ -23,7 +23,8 @@ def read_file(config: str) -> dict[str, Any]:
         InputError: there is no such configuration, or the file cannot be read.
         EnvironmentProblem: mmdet is not installed.
     """
-    return copy.deepcopy(_parsed(find_file(config)))
+    file = find_file(config)
+    return copy.deepcopy(_parsed(file, file.stat().st_mtime_ns))
 
 
 def find_file(config: str) -> Path:
@@ -63,7 +64,7 @@ def known(root: Path) -> list[str]:
 
 
 @functools.lru_cache(maxsize=64)
-def _parsed(file: Path) -> dict[str, Any]:
+def _parsed(file: Path, changed: int) -> dict[str, Any]:  # noqa: ARG001  (a file that was edited is read again)
     from mmengine.config import Config
 
     try:
