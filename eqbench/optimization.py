@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from eqbench.run_spec import SGD, AdamW, Constant, Cosine, MultiStep, Poly
+from eqbench.recipe import SGD, AdamW, Constant, Cosine, MultiStep, Poly
 
 
 def build_optimizer(model: nn.Module, config: SGD | AdamW) -> torch.optim.Optimizer:

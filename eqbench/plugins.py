@@ -75,7 +75,7 @@ KINDS: dict[KindName, Kind] = {
     "dataset": Kind(
         folder="data",
         base="eqbench.data.base:Dataset",
-        support=frozenset({"base", "detection", "samplers", "transformed_images"}),
+        support=frozenset({"base", "detection", "samplers", "segmentation", "transformed_images"}),
         supplied=frozenset(),
     ),
 }

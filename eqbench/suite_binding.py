@@ -12,7 +12,8 @@ from pydantic_core import to_jsonable_python
 
 from eqbench import plugins
 from eqbench.errors import InputError
-from eqbench.run_spec import Plugin, Resources, Train
+from eqbench.recipe import Train
+from eqbench.run_spec import Plugin, Resources
 from eqbench.suite_file import SuiteFile
 from eqbench.suite_schema import LossEntry, PluginEntry, SuiteSchema, TaskEntry
 from eqbench.suite_yaml import Place

@@ -10,7 +10,8 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from eqbench.errors import nearest
-from eqbench.run_spec import Model, Resources, Train, WholeNumber
+from eqbench.recipe import Model, Train, WholeNumber
+from eqbench.run_spec import Resources
 from eqbench.suite_file import SuiteFile
 from eqbench.suite_yaml import Place
 from eqbench.validation import Problem, explain, show

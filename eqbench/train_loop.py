@@ -191,7 +191,7 @@ def training_batches(task: Task, spec: RunSpec, first: int, device: torch.device
     loader: DataLoader[Any] = DataLoader(
         task.train_data,  # type: ignore[arg-type]
         batch_sampler=samplers.StepBatches(
-            samplers.build(train.sampler, task.data),
+            samplers.build(train.sampler, task.data, spec.budget.epochs),
             batch_size=train.batch_size,
             accumulate=train.accumulate,
             rank=distributed.rank(),

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from eqbench import distributed, losses, optimization
-from eqbench.run_spec import Train
+from eqbench.recipe import Train
 from eqbench.tasks.base import Task
 
 AUTOCAST_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}

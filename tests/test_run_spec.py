@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from eqbench.recipe import Train
 from eqbench.run_folder import RunFolder
-from eqbench.run_spec import Budget, Plugin, Resources, RunSpec, Train, flatten
+from eqbench.run_spec import Budget, Plugin, Resources, RunSpec, flatten
 
 TRAIN: dict[str, Any] = {
     "epochs": 100,

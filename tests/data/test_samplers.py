@@ -13,8 +13,20 @@ from hypothesis import strategies as st
 from eqbench.data import samplers
 from eqbench.data.base import Dataset, Draw
 from eqbench.data.digits import Digits
-from eqbench.data.samplers import RandomSampler, StepBatches, eval_shard
-from eqbench.run_spec import ClassAwareSampling, RandomSampling, RepeatFactorSampling
+from eqbench.data.samplers import StepBatches, eval_shard
+from eqbench.data.sampling.by_class import BalancedSampler, ClassAwareSampler
+from eqbench.data.sampling.order import RandomSampler
+from eqbench.data.sampling.repeat_factor import RepeatFactorSampler, repeat_factors
+from eqbench.recipe import (
+    ClassAwareSampling,
+    ClassBalancedSampling,
+    ProgressivelyBalancedSampling,
+    RandomSampling,
+    RepeatFactorSampling,
+    SquareRootSampling,
+    Train,
+)
+from eqbench.run_spec import Budget
 
 lengths = st.integers(1, 40)
 batch_sizes = st.integers(1, 16)
@@ -164,13 +176,13 @@ def factor_by_definition(samples: list[set[int]], classes: set[int], threshold: 
 @given(labelled_samples(), st.floats(1e-3, 1))
 def test_repeat_factors_are_those_of_the_definition(samples: list[set[int]], threshold: float) -> None:
     expected = [factor_by_definition(samples, classes, threshold) for classes in samples]
-    assert samplers.repeat_factors(*compressed(samples), threshold).tolist() == pytest.approx(expected, rel=1e-12)
+    assert repeat_factors(*compressed(samples), threshold).tolist() == pytest.approx(expected, rel=1e-12)
 
 
 @given(labelled_samples(), st.floats(1e-3, 1), seeds)
 def test_repeats_rounded_up_are_exact_in_every_epoch(samples: list[set[int]], threshold: float, seed: int) -> None:
-    factors = samplers.repeat_factors(*compressed(samples), threshold)
-    sampler = samplers.RepeatFactorSampler(factors, stochastic=False)
+    factors = repeat_factors(*compressed(samples), threshold)
+    sampler = RepeatFactorSampler(factors, stochastic=False)
     for epoch in (0, 3):
         order = sampler.order(seed, epoch)
         assert len(order) == sampler.epoch_length
@@ -179,7 +191,7 @@ def test_repeats_rounded_up_are_exact_in_every_epoch(samples: list[set[int]], th
 
 def test_stochastic_repeats_hold_on_average_and_lie_between_the_whole_numbers() -> None:
     factors = torch.tensor([1.0, 1.25, 2.5, 3.0, 1.9])
-    sampler = samplers.RepeatFactorSampler(factors, stochastic=True)
+    sampler = RepeatFactorSampler(factors, stochastic=True)
     assert sampler.epoch_length == 10  # ceil(9.65)
     drawn = sum(sampler.order(seed, epoch).bincount(minlength=5) for seed in range(200) for epoch in range(10))
     assert (drawn / drawn.sum()).tolist() == pytest.approx((factors / factors.sum()).tolist(), abs=0.004)
@@ -187,7 +199,7 @@ def test_stochastic_repeats_hold_on_average_and_lie_between_the_whole_numbers() 
 
 def test_the_epochs_of_stochastic_repeats_are_one_stream_of_complete_rounds() -> None:
     factors = torch.tensor([1.0, 1.5, 2.25, 1.75])
-    sampler = samplers.RepeatFactorSampler(factors, stochastic=True)
+    sampler = RepeatFactorSampler(factors, stochastic=True)
     stream = torch.cat([sampler.order(seed=3, epoch=epoch) for epoch in range(50)]).tolist()
     position, rounds = 0, 0
     while position + 9 < len(stream):
@@ -201,7 +213,7 @@ def test_the_epochs_of_stochastic_repeats_are_one_stream_of_complete_rounds() ->
 
 @given(labelled_samples(), seeds)
 def test_class_aware_draws_every_class_equally_often(samples: list[set[int]], seed: int) -> None:
-    sampler = samplers.ClassAwareSampler(*compressed(samples))
+    sampler = ClassAwareSampler(*compressed(samples))
     existing = set().union(*samples)
     order = sampler.order(seed, epoch=1).tolist()
     assert len(order) == len(samples)
@@ -224,12 +236,57 @@ def has_distinct_representatives(drawn: list[set[int]], classes: list[int]) -> b
 
 def test_class_aware_goes_through_all_samples_of_a_class() -> None:
     samples: list[set[int]] = [{0}] * 3 + [{1}] * 9
-    order = samplers.ClassAwareSampler(*compressed(samples)).order(seed=0, epoch=0).tolist()
+    order = ClassAwareSampler(*compressed(samples)).order(seed=0, epoch=0).tolist()
     assert sorted(index for index in order if index < 3) == [0, 0, 1, 1, 2, 2]
     assert len({index for index in order if index >= 3}) == 6
 
 
-@pytest.mark.parametrize("spec", [RepeatFactorSampling(threshold=0.2), ClassAwareSampling()])
+@pytest.mark.parametrize(
+    ("power", "expected"), [(1, [0.2, 0.8]), (0.5, [1 / 3, 2 / 3]), (0, [0.5, 0.5])], ids=["as is", "root", "balanced"]
+)
+def test_balanced_draws_have_the_probability_of_the_definition(power: float, expected: list[float]) -> None:
+    samples: list[set[int]] = [{0}] * 2 + [{2}] * 8  # class 1 has no sample
+    sampler = BalancedSampler(*compressed(samples), power=power)
+    assert sampler.epoch_length == 10
+    assert sampler.probability(epoch=3).tolist() == pytest.approx([expected[0], 0, expected[1]])
+    drawn = torch.cat([sampler.order(seed, epoch=0) for seed in range(1000)]).bincount(minlength=10) / 10_000
+    each = [expected[0] / 2] * 2 + [expected[1] / 8] * 8
+    assert drawn.tolist() == pytest.approx(each, abs=0.015)
+
+
+def test_progressively_balanced_moves_from_the_samples_to_the_classes() -> None:
+    samples: list[set[int]] = [{0}] * 2 + [{1}] * 8
+    sampler = BalancedSampler(*compressed(samples), power=0, epochs=4)
+    assert sampler.probability(epoch=0).tolist() == pytest.approx([0.2, 0.8])
+    assert sampler.probability(epoch=2).tolist() == pytest.approx([0.35, 0.65])
+    assert sampler.probability(epoch=4).tolist() == pytest.approx([0.5, 0.5])
+
+
+def test_the_last_epoch_of_a_run_is_told_from_its_budget() -> None:
+    data, budget = Digits(), Budget.of(Train(iterations=25, batch_size=32), samples_per_epoch=320)
+    assert budget.epochs == 3
+    sampler = samplers.build(ProgressivelyBalancedSampling(), data, budget.epochs)
+    assert isinstance(sampler, BalancedSampler)
+    counts = data.class_counts.double()
+    expected = counts / counts.sum() / 3 + 2 / 3 / len(counts)
+    assert sampler.probability(epoch=2).tolist() == pytest.approx(expected.tolist())
+
+
+def test_instance_balanced_is_another_name_of_random() -> None:
+    assert Train.model_validate({"epochs": 1, "sampler": {"name": "instance_balanced"}}).sampler == RandomSampling()
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        RepeatFactorSampling(threshold=0.2),
+        ClassAwareSampling(),
+        ClassBalancedSampling(),
+        SquareRootSampling(),
+        ProgressivelyBalancedSampling(),
+    ],
+    ids=lambda spec: spec.name,
+)
 def test_class_samplers_are_functions_of_seed_and_epoch(spec: Any) -> None:
     data = Digits()
     one, other = samplers.build(spec, data), samplers.build(spec, data)

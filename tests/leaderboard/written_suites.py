@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from eqbench.recipe import Train
 from eqbench.run_folder import RunFolder, SuiteFolder
-from eqbench.run_spec import Budget, RunSpec, Train
+from eqbench.run_spec import Budget, RunSpec
 
 Outcome = Mapping[str, float | None] | str | None
 """The metrics of a finished run; the reason of a failed one; None for one that has not ended."""

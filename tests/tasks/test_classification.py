@@ -15,11 +15,13 @@ from torch import Tensor, nn
 from eqbench import losses, tasks
 from eqbench.data.base import Draw
 from eqbench.data.digits import Digits
-from eqbench.data.samplers import RandomSampler, StepBatches, eval_shard
+from eqbench.data.samplers import StepBatches, eval_shard
+from eqbench.data.sampling.order import RandomSampler
 from eqbench.errors import InputError
 from eqbench.models.classifier import Classifier
+from eqbench.recipe import Train
 from eqbench.run_folder import RunFolder
-from eqbench.run_spec import Budget, Plugin, RunSpec, Train
+from eqbench.run_spec import Budget, Plugin, RunSpec
 from eqbench.tasks.base import Evaluation
 from eqbench.tasks.classification import Classification
 

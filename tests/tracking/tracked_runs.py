@@ -12,8 +12,9 @@ import pyarrow.parquet as pq
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, Run
 
+from eqbench.recipe import Train
 from eqbench.run_folder import RunFolder
-from eqbench.run_spec import Budget, Plugin, RunSpec, Train
+from eqbench.run_spec import Budget, Plugin, RunSpec
 
 CLASSES = ["zero", "one", "two"]
 TRAIN = Train(epochs=2)

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from eqbench import plugins
 from eqbench.losses.sigmoid_eql import SigmoidEQL
-from eqbench.run_spec import Budget, Plugin, Resources, RunSpec, Train
+from eqbench.recipe import Train
+from eqbench.run_spec import Budget, Plugin, Resources, RunSpec
 from eqbench.tasks.detection import Detection
 
 from .tiny_runs import at_step

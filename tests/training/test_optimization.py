@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from eqbench.optimization import build_ema, build_optimizer, lr_factor, set_lr
-from eqbench.run_spec import SGD, AdamW, Constant, Cosine, MultiStep, Poly, WarmUp
+from eqbench.recipe import SGD, AdamW, Constant, Cosine, MultiStep, Poly, WarmUp
 
 
 def factors(schedule: Constant | Cosine | MultiStep | Poly, budget: int) -> list[float]:

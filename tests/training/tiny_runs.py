@@ -19,8 +19,9 @@ from eqbench.data.base import Dataset, Draw, Samples
 from eqbench.evaluation.failure import EvaluationFailed
 from eqbench.losses.base import Loss
 from eqbench.losses.softmax_eql import SoftmaxEQL
+from eqbench.recipe import Train
 from eqbench.run_folder import RunFolder
-from eqbench.run_spec import Budget, Plugin, Resources, RunSpec, Train
+from eqbench.run_spec import Budget, Plugin, Resources, RunSpec
 from eqbench.tasks.base import Evaluation, Evaluator
 from eqbench.tasks.classification import Classification, ClassificationEvaluator
 from eqbench.train_loop import train
