@@ -1,7 +1,8 @@
 """Runs on Ray: one Tune trial per run, one Train worker group per trial.
 
 The driver of a trial takes no CPU, so the workers of the runs in progress can use all of them. A run's failure is its
-result, never the suite's. What is finished is skipped, everything else continues from its newest checkpoint.
+result, never the suite's. What is finished is skipped, everything else continues from its newest checkpoint. Runs that
+start from the weights of others come after these.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from eqbench import cluster, environment
 from eqbench.errors import EnvironmentProblem
 from eqbench.interruption import interruptible
+from eqbench.origin import waves
 from eqbench.run_folder import RunFolder, SuiteFolder
 from eqbench.run_spec import Resources, RunSpec
 from eqbench.trial import run_trial, unsuccessful_result
@@ -65,15 +67,16 @@ def execute(specs: Sequence[RunSpec], folder: SuiteFolder, watchers: Sequence[Wa
         EnvironmentProblem: a run asks for more than the cluster has.
     """
     shapes = plan_concurrency(specs)
-    by_shape = [(shape, [spec for spec in specs if spec.resources == shape]) for shape in shapes]
+    groups = [[spec for spec in wave if spec.resources == shape] for wave in waves(specs) for shape in shapes]
     interrupted = False
     results = _Results()
     scratch = folder.path / ".ray"
     shutil.rmtree(scratch, ignore_errors=True)  # of a call that was killed
     try:
         with interruptible():
-            for shape, group in by_shape:
-                _tune(group, folder, scratch / f"{time.time_ns()}", shapes[shape], [results, *watchers])
+            for group in filter(None, groups):
+                at_once = shapes[group[0].resources]
+                _tune(group, folder, scratch / f"{time.time_ns()}", at_once, [results, *watchers])
     except KeyboardInterrupt:
         interrupted = True
         _stop_everything()

@@ -13,7 +13,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from eqbench import cluster, engine
+from eqbench import cluster, engine, origin
 from eqbench.errors import EqbenchError
 from eqbench.progress import progress_for
 from eqbench.run_folder import RunFolder, SuiteFolder
@@ -80,6 +80,7 @@ def launch(what: Launch, console: Console) -> engine.Summary:
         todo = engine.remaining(what.specs, folder)
         skipped = len(what.specs) - len(todo)
         console.print(f"{what.suite.name}: {len(what.specs)} runs, {skipped} finished already, {len(todo)} to do")
+        origin.check_finished(todo, what.storage)
         if todo:
             with cluster.connected(what.verbose):
                 at_once = engine.plan_concurrency(todo)
@@ -132,7 +133,7 @@ def dry_run(what: Launch, console: Console) -> None:
         run = what.folder.run(spec.run_id)
         budget = spec.budget
         table.add_row(
-            spec.name, spec.run_id, intent(run), f"{budget.iterations:,}", f"{budget.samples:,}", _workers(spec)
+            spec.name, spec.run_id, intent(run, spec), f"{budget.iterations:,}", f"{budget.samples:,}", _workers(spec)
         )
     console.print(table)
     todo = engine.remaining(what.specs, what.folder)
@@ -140,12 +141,14 @@ def dry_run(what: Launch, console: Console) -> None:
     console.print(f"{len(todo)} runs and {iterations:,} iterations to do; nothing was started")
 
 
-def intent(run: RunFolder) -> str:
+def intent(run: RunFolder, spec: RunSpec) -> str:
     """What `eqbench run` would do with a run."""
     if run.finished:
         return "skip: finished"
     iteration = run.newest_checkpoint
-    return f"continue from iteration {iteration}" if iteration else "start"
+    if iteration:
+        return f"continue from iteration {iteration}"
+    return f"start from {spec.origin.name}" if spec.origin else "start"
 
 
 def _workers(spec: RunSpec) -> str:

@@ -12,8 +12,12 @@ from eqbench.recipe import SGD, AdamW, Constant, Cosine, MultiStep, Poly
 
 
 def build_optimizer(model: nn.Module, config: SGD | AdamW) -> torch.optim.Optimizer:
-    """The optimizer over all parameters of `model` that are trained; weight decay applies to all of them."""
+    """The optimizer over all parameters of `model` that are trained; weight decay applies to all of them.
+
+    Where none is trained, it has one that belongs to no model, since torch's optimizers refuse to have none.
+    """
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    parameters = parameters or [nn.Parameter(torch.zeros(()))]
     if isinstance(config, SGD):
         return torch.optim.SGD(
             parameters,

@@ -102,6 +102,14 @@ def _samples_after(iteration: int, iterations_per_epoch: int, samples_per_epoch:
     return epochs * samples_per_epoch + min(steps * batch_size, samples_per_epoch)
 
 
+class Origin(Model):
+    """The run whose last weights another starts from. Only its id is part of that one's identity."""
+
+    suite: str
+    run_id: str
+    name: str
+
+
 class RunSpec(Model):
     """One run: task, model, data, loss, training, seed. `run_id` identifies it."""
 
@@ -118,6 +126,7 @@ class RunSpec(Model):
     train: Train
     budget: Budget
     seed: WholeNumber
+    origin: Origin | None = None
     resources: Resources = Resources()
 
     @model_validator(mode="after")
@@ -133,7 +142,7 @@ class RunSpec(Model):
     @property
     def identity(self) -> dict[str, Any]:
         """Everything that decides the result, as plain data."""
-        names = dict.fromkeys(("suite", "task_label", "loss_label", "resources"), True)
+        names = dict.fromkeys(("suite", "task_label", "loss_label", "origin", "resources"), True)
         not_deciding: Any = {**names, "train": {"evaluate_every_epochs"}}
         fields = self.model_dump(mode="json", exclude=not_deciding)
         fields["data"]["params"] = {
@@ -141,6 +150,8 @@ class RunSpec(Model):
         }
         options = fields["task"]["params"]
         fields["task"]["params"] = {key: options[key] for key in options if key not in OPTIONS_WITHOUT_EFFECT}
+        if self.origin:
+            fields["starts_from"] = self.origin.run_id
         return {"version": RUN_SPEC_VERSION, **fields}
 
     @property

@@ -15,7 +15,7 @@ from eqbench.errors import InputError
 from eqbench.recipe import Train
 from eqbench.run_spec import Plugin, Resources
 from eqbench.suite_file import SuiteFile
-from eqbench.suite_schema import LossEntry, PluginEntry, SuiteSchema, TaskEntry
+from eqbench.suite_schema import LossEntry, PluginEntry, StartFrom, SuiteSchema, TaskEntry
 from eqbench.suite_yaml import Place
 from eqbench.validation import Problem, dotted, show
 
@@ -43,6 +43,7 @@ class BoundTask:
     seeds: list[int]
     train: Train
     resources: Resources
+    start_from: StartFrom | None
 
 
 def bind(source: SuiteFile, schema: SuiteSchema) -> list[BoundTask]:
@@ -78,6 +79,7 @@ def _bind_task(
         seeds=schema.seeds if entry.seeds is None else entry.seeds,
         train=schema.train_of(entry),
         resources=schema.resources_of(entry),
+        start_from=entry.start_from,
     )
 
 

@@ -15,9 +15,10 @@ from eqbench import plugins
 from eqbench.data import samplers
 from eqbench.data.base import Dataset
 from eqbench.errors import EqbenchError, InputError, nearest
-from eqbench.run_spec import Budget, RunSpec
-from eqbench.suite_binding import BoundTask, bind
+from eqbench.run_spec import Budget, Origin, RunSpec
+from eqbench.suite_binding import BoundLoss, BoundTask, bind
 from eqbench.suite_file import SuiteFile
+from eqbench.suite_origins import Origins
 from eqbench.suite_schema import SuiteSchema
 from eqbench.suite_yaml import Place
 from eqbench.tasks.base import Task
@@ -48,19 +49,38 @@ def expand(source: SuiteFile, schema: SuiteSchema, only: Sequence[str], seeds: S
         raise InputError(f"--only {' --only '.join(map(repr, only))}: no run matches all of these")
     if number > MAX_RUNS:
         raise InputError(f"{source.file}: {number:,} runs, expected at most {MAX_RUNS:,}")
-    datasets: dict[str, Dataset] = {}
-    specs = [
-        spec for task in chosen if task.losses and task.seeds for spec in _runs(source, schema.name, task, datasets)
-    ]
+    expansion = _Expansion(source, schema.name, tasks)
+    specs = [spec for task in chosen if task.losses and task.seeds for spec in expansion.runs(task)]
     _refuse_duplicates(source, specs)
     return specs
 
 
+class _Expansion:
+    """The runs of the tasks of one suite; data are constructed once for tasks that share them."""
+
+    def __init__(self, source: SuiteFile, suite: str, tasks: Sequence[BoundTask]) -> None:
+        self._source = source
+        self._suite = suite
+        self._datasets: dict[str, Dataset] = {}
+        self._origins = Origins(source, tasks, self._of_loss)
+
+    def _of_loss(self, task: BoundTask, loss: BoundLoss, seeds: list[int]) -> list[RunSpec]:
+        return list(self.runs(replace(task, losses=[loss], seeds=seeds)))
+
+    def runs(self, task: BoundTask) -> Iterator[RunSpec]:
+        """By loss, then by seed."""
+        parents = self._origins.of(task)
+        for spec in _runs(self._source, self._suite, task, self._datasets, next(iter(parents.values()), None)):
+            parent = parents.get(spec.seed)
+            yield spec.model_copy(update={"origin": _origin(parent)}) if parent else spec
+
+
+def _origin(parent: RunSpec) -> Origin:
+    return Origin(suite=parent.suite, run_id=parent.run_id, name=parent.name)
+
+
 def _runs(
-    source: SuiteFile,
-    suite: str,
-    task: BoundTask,
-    datasets: dict[str, Dataset],
+    source: SuiteFile, suite: str, task: BoundTask, datasets: dict[str, Dataset], parent: RunSpec | None
 ) -> Iterator[RunSpec]:
     data = _data(source, task, datasets)
     digest = data.digest
@@ -75,6 +95,7 @@ def _runs(
         if index == 0:
             with _located(source, (*task.place, "model"), task.model.name):
                 built.check_model()
+                built.check_origin(parent)
             with _located(source, (*task.place, "data"), task.data.name):
                 built.check_data()
         with _located(source, loss.place, loss.plugin.name):

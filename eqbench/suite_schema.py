@@ -72,6 +72,20 @@ Losses = Annotated[list[Annotated[LossEntry, BeforeValidator(_checked_plugin)]],
 Seeds = Annotated[list[WholeNumber], Field(min_length=1)]
 
 
+class StartFrom(Model):
+    """The run whose weights a task's runs start from: of an earlier task of the suite, or of another suite.
+
+    `suite` is a name, or a file, beside this one or not; `override` changes it as `-o` does. The seed is the run's own
+    unless `seed` says another.
+    """
+
+    suite: Annotated[str, Field(min_length=1)] | None = None
+    task: Name
+    loss: Label
+    seed: WholeNumber | None = None
+    override: list[str] = Field(default_factory=list)
+
+
 class TaskEntry(Model):
     """A column: task, model and data, and what it has of its own."""
 
@@ -81,6 +95,7 @@ class TaskEntry(Model):
     data: PluginOrName
     losses: Losses | None = None
     seeds: Seeds | None = None
+    start_from: StartFrom | None = None
     train: dict[str, Any] = Field(default_factory=dict)
     resources: dict[str, Any] = Field(default_factory=dict)
 

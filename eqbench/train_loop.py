@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from eqbench import distributed, optimization, tasks
+from eqbench import distributed, optimization, origin, tasks
 from eqbench.checkpoint import CheckpointError, Checkpoints
 from eqbench.data import samplers
 from eqbench.data.base import Draw
@@ -29,7 +29,7 @@ from eqbench.run_folder import RunFolder
 from eqbench.run_spec import RunSpec
 from eqbench.seeding import make_deterministic, seed_everything
 from eqbench.tasks.base import Evaluation, Evaluator, Task
-from eqbench.trainer import Trainer
+from eqbench.trainer import Trainer, TrainingFailed
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ def train(spec: RunSpec, folder: RunFolder, device: torch.device) -> Outcome:
     make_deterministic(config.deterministic)
     seed_everything(spec.seed, "model")
     task = build_task(spec)
-    trainer = Trainer(task.build_model().to(device), config, device)
+    trainer = Trainer(build_model(task, spec, folder).to(device), config, device)
     checkpoints = Checkpoints(folder.checkpoints)
     first, elapsed, warnings = restore(trainer, checkpoints)
     warnings += trainer.warnings()
@@ -107,6 +107,23 @@ def build_task(spec: RunSpec) -> Task:
             "the run was planned with; the data have changed or differ between machines"
         )
     return task
+
+
+def build_model(task: Task, spec: RunSpec, folder: RunFolder) -> nn.Module:
+    """The network and loss of a run, with the weights of the run that it starts from, if it does.
+
+    Raises:
+        TrainingFailed: that run has not finished, or its weights are not there.
+        InputError: its weights are not those of this model.
+    """
+    model = task.build_model()
+    if spec.origin:
+        try:
+            weights = origin.load_weights(spec.origin, folder.path.parent.parent)
+        except origin.OriginMissing as error:
+            raise TrainingFailed(str(error)) from error
+        model.start_from(weights)  # type: ignore[operator]
+    return model
 
 
 def cost(spec: RunSpec, train_seconds: float, evaluate_seconds: float, device: torch.device) -> dict[str, Any]:

@@ -38,6 +38,7 @@ class Trainer:
         self.optimizer = optimization.build_optimizer(model, config.optimizer)
         self.scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
         self.ema = optimization.build_ema(model, config.ema_decay) if config.ema_decay else None
+        self._trains = any(parameter.requires_grad for parameter in model.parameters())
 
     @property
     def evaluated(self) -> nn.Module:
@@ -64,7 +65,7 @@ class Trainer:
         """The module to train: compiled if asked for, in DDP when there are several workers."""
         if self.config.compile:
             self.model.compile()
-        if distributed.world_size() == 1:
+        if distributed.world_size() == 1 or not self._trains:
             return self.model
         return DistributedDataParallel(
             self.model,
@@ -88,8 +89,12 @@ class Trainer:
                     stack.enter_context(network.no_sync())
                 with self._autocast():
                     loss = torch.stack(list(task.step(network, next(batches), normalizer).values())).sum()
-                self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+                if self._trains:
+                    self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
+        if not self._trains:
+            losses.commit(self.losses)
+            return total
         self.scaler.unscale_(self.optimizer)
         if what := self._diverged(self._clip_gradient(), total):
             raise TrainingFailed(

@@ -200,6 +200,31 @@ def test_impossible_resources_are_refused_before_anything_starts() -> None:
     assert [folder.run(spec.run_id).attempts for spec in specs] == [0, 0]
 
 
+# -- runs that start from others ---------------------------------------------------------------------------------
+
+
+def test_a_second_stage_comes_after_the_first_and_fails_with_it() -> None:
+    model = {"name": "classifier", "backbone": "resnet8", "width": 4, "trained": "classifier"}
+    first = small_suites.task(losses=["cross_entropy", {"name": "faulty_losses:Breaks", "label": "breaks"}])
+    seconds = [
+        small_suites.task(name=f"after_{loss}", model=dict(model), start_from={"task": "digits", "loss": loss})
+        for loss in ("cross_entropy", "breaks")
+    ]
+    train = {"epochs": 1, "batch_size": 64, "deterministic": True}
+    data = small_suites.suite(name="stages", tasks=[first, *seconds], losses=["cross_entropy"], train=train)
+    specs, folder = plan(data, "stages")
+    summary = engine.execute(specs, folder)
+    names = {spec.run_id: spec.name for spec in specs}
+    assert [names[run_id] for run_id in summary.finished] == [
+        "digits · cross_entropy · s0",
+        "after_cross_entropy · cross_entropy · s0",
+    ]
+    (second,) = [run_id for run_id in summary.failed if names[run_id].startswith("after_breaks")]
+    detail = (folder.run(second).read_result() or {})["status_detail"]
+    assert detail.startswith("starts from 'digits · breaks · s0'")
+    assert "but it failed: " in detail
+
+
 # -- the command line on this Ray --------------------------------------------------------------------------------
 
 

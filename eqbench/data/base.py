@@ -5,9 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
+
+if TYPE_CHECKING:
+    from eqbench.data.image_files.normalization import Normalization
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -48,6 +51,10 @@ class Dataset(ABC):
     class_names: Sequence[str]
     group_names: tuple[str, ...]
     """From frequent to rare, e.g. `("many", "medium", "few")`."""
+    normalization: Normalization | None = None
+    """How uint8 images of a batch become what a model takes; None where batches hold that already."""
+    mixes: bool = False
+    """Training samples are mixtures, with soft labels (n, C)."""
 
     @property
     def num_classes(self) -> int:

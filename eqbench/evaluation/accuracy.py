@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +23,23 @@ def top1(labels: Integers, predictions: Integers) -> float:
     >>> top1(np.array([0, 1, 2, 2]), np.array([0, 1, 2, 0]))
     75.0
     """
-    return 100 * float(np.mean(labels == predictions)) if len(labels) else math.nan
+    return share(labels == predictions)
+
+
+def share(correct: NDArray[Any]) -> float:
+    """How many of the samples are correct, in percent."""
+    return 100 * float(np.mean(correct)) if len(correct) else math.nan
+
+
+def top_k(labels: Integers, scores: Floats, k: int) -> NDArray[np.bool_]:
+    """(N,) whether the label is among the `k` classes of the highest scores (N, C); of equal ones the first is higher.
+
+    >>> top_k(np.array([0, 2]), np.array([[0.1, 0.6, 0.3], [0.5, 0.3, 0.2]]), k=2)
+    array([False, False])
+    """
+    own = np.take_along_axis(scores, labels[:, None], axis=1)
+    before = np.arange(scores.shape[1]) < labels[:, None]
+    return np.asarray(((scores > own) | ((scores == own) & before)).sum(axis=1) < k)
 
 
 def per_class(labels: Integers, predictions: Integers, num_classes: int) -> tuple[Floats, Integers]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal, cast
 
 import torch
 from pydantic import PositiveInt
@@ -11,9 +12,14 @@ from torch import Tensor, nn
 from torch.nn.functional import linear, normalize
 
 from eqbench.losses.base import Loss
+from eqbench.models.pretrained import content_digest, find_weights, load_weights
 from eqbench.models.resnet import LargeName, NormName, SmallName, build_backbone
 
 __all__ = ["Classifier", "CosineClassifier"]
+
+Trained = Literal["all", "classifier", "scales", "none"]
+NETWORK = "network."
+SAME_AS_ORIGIN = ("backbone", "norm", "width")
 
 
 class CosineClassifier(nn.Module):
@@ -43,15 +49,25 @@ class CosineClassifier(nn.Module):
 class Classifier(nn.Module):
     """ResNet or ResNeXt with a linear or cosine classifier.
 
+    The two-stage methods of Kang et al., "Decoupling Representation and Classifier for Long-Tailed Recognition", ICLR
+    2020, start from the weights of a run (`start_from` in the suite): `trained: classifier` is cRT, a new classifier on
+    the features as they are; `trained: scales` is LWS, one learned factor per class on the logits; `trained: none` with
+    `tau` is tau-normalisation, each row of the classifier divided by its length to the power tau, without bias.
+
     Args:
         in_channels, loss: supplied by the task. The classifier has as many logits as the loss has columns.
         backbone: `resnet8` to `resnet32` are those for small images, the others torchvision's.
         classifier: `linear`, or `cosine` with scale 30.
         norm: normalisation layers. With `batch`, the result depends on how a batch is dealt to workers.
         width: channels of the first stage of a backbone for small images, 16 by default.
+        weights: what the backbone starts from: `torchvision:ResNet152_Weights.IMAGENET1K_V1`, looked up among the
+            files that torch.hub has downloaded, or a file of tensors.
+        trained: what training changes. What it does not is fixed: batch normalisation keeps its statistics too.
+        tau: power of tau-normalisation.
 
     Raises:
-        ValueError: `width` is not positive, or given for a backbone that has its own.
+        ValueError: an option does not fit another.
+        InputError: the weights are missing or of another network.
     """
 
     def __init__(
@@ -63,16 +79,79 @@ class Classifier(nn.Module):
         classifier: Literal["linear", "cosine"] = "linear",
         norm: NormName = "batch",
         width: PositiveInt | None = None,
+        weights: str | None = None,
+        trained: Trained = "all",
+        tau: float | None = None,
     ) -> None:
         super().__init__()
         body, features = build_backbone(backbone, in_channels=in_channels, norm=norm, width=width)
+        if weights is not None:
+            load_weights(body, weights, key="weights")
         head = (nn.Linear if classifier == "linear" else CosineClassifier)(features, loss.columns)
         self.network = nn.Sequential(OrderedDict(backbone=body, classifier=head))
+        self.scales = nn.Parameter(torch.ones(loss.columns)) if trained == "scales" else None
         self.loss = loss
+        self.tau = tau
+        self.trained = trained
+        self._fixed = {"all": [], "classifier": [body]}.get(trained, [body, head])
+        for part in self._fixed:
+            part.requires_grad_(False)
+
+    @classmethod
+    def check(cls, params: Mapping[str, Any], parent: Mapping[str, Any] | None) -> None:
+        """Whether options fit each other and those of the run that it starts from; builds nothing.
+
+        Raises:
+            ValueError, InputError: they do not.
+        """
+        trained, tau = params["trained"], params["tau"]
+        if (tau is not None) != (trained == "none"):
+            raise ValueError(f"tau {tau} with trained {trained!r}: expected a tau with trained 'none', and only there")
+        if trained == "none" and params["classifier"] != "linear":
+            raise ValueError("tau is for a linear classifier; the rows of a cosine one have no length")
+        if parent is None and trained in ("scales", "none"):
+            raise ValueError(f"trained {trained!r}: the classifier stays as it is; expected start_from in the suite")
+        if parent is not None and params["weights"] is not None:
+            raise ValueError("weights: expected none, since start_from brings its own")
+        if params["weights"] is not None:
+            find_weights(params["weights"], key="weights")
+        if parent is None:
+            return
+        same = SAME_AS_ORIGIN if trained == "classifier" else (*SAME_AS_ORIGIN, "classifier")
+        for key in same:
+            if params[key] != parent[key]:
+                raise ValueError(f"{key} {params[key]!r}: expected {parent[key]!r}, that of the run it starts from")
+
+    @classmethod
+    def source_of(cls, params: Mapping[str, Any]) -> str | None:
+        """Digest of a weights file; None for torchvision's, whose name says what they are."""
+        return content_digest(params["weights"])
+
+    def start_from(self, state: Mapping[str, Tensor]) -> None:
+        """Take the weights of another run's classifier; of the backbone alone where the classifier is trained anew."""
+        anew = self.trained == "classifier"
+        wanted, prefix = (self.network[0], f"{NETWORK}backbone.") if anew else (self.network, NETWORK)
+        wanted.load_state_dict({key.removeprefix(prefix): state[key] for key in state if key.startswith(prefix)})
+
+    def train(self, mode: bool = True) -> Classifier:
+        super().train(mode)
+        for part in self._fixed:
+            part.eval()
+        return self
+
+    def logits(self, images: Tensor) -> Tensor:
+        """(N, K) for images (N, in_channels, H, W)."""
+        if self.tau is None:
+            logits: Tensor = self.network(images)
+            return logits if self.scales is None else logits * self.scales
+        backbone, head = self.network
+        weight = cast(Tensor, head.weight)
+        lengths = torch.linalg.vector_norm(weight, dim=1, keepdim=True)
+        return linear(backbone(images), weight / lengths**self.tau)
 
     def forward(self, images: Tensor, labels: Tensor | None = None, normalizer: float | None = None) -> Tensor:
         """The scalar loss of images (N, in_channels, H, W) and labels (N,); without labels, logits (N, K)."""
-        logits: Tensor = self.network(images)
+        logits = self.logits(images)
         if labels is None:
             return logits
         value: Tensor = self.loss(logits, labels, normalizer=normalizer)

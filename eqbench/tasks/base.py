@@ -16,7 +16,7 @@ from eqbench import plugins
 from eqbench.data.base import Dataset, Samples
 from eqbench.losses.base import Loss
 from eqbench.run_folder import RunFolder
-from eqbench.run_spec import Plugin
+from eqbench.run_spec import Plugin, RunSpec
 
 
 @dataclass(frozen=True)
@@ -120,6 +120,18 @@ class Task(ABC):
             InputError, ValueError: what is wrong with it.
         """
         plugins.load("model", self.model.name)
+
+    def check_origin(self, parent: RunSpec | None) -> None:
+        """Refuse, before anything starts, to start from the weights of a run that do not fit, or from none.
+
+        Args:
+            parent: the run whose weights this one starts from, if it does.
+
+        Raises:
+            InputError, ValueError: the reason.
+        """
+        if parent is not None:
+            raise ValueError(f"{self.model.name} does not start from another run's weights")
 
     def check_loss(self) -> None:
         """Refuse, before anything starts, a loss that does not fit task or model.

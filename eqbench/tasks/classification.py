@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import cast
 
@@ -11,16 +12,18 @@ from torch import Tensor, nn
 
 from eqbench import plugins
 from eqbench.data.base import Dataset
+from eqbench.data.detection import DetectionDataset
 from eqbench.evaluation import accuracy
 from eqbench.losses.base import Loss
 from eqbench.run_folder import RunFolder
+from eqbench.run_spec import RunSpec
 from eqbench.tasks.base import Evaluation, Evaluator, Task
 
 __all__ = ["Classification"]
 
 Batch = tuple[Tensor, Tensor]
 State = accuracy.Integers
-"""(2, n): labels and predictions."""
+"""(4, n): labels, predictions, whether the label is among the best five, predictions after logit adjustment."""
 
 
 class Classification(Task):
@@ -31,13 +34,18 @@ class Classification(Task):
     logits (n, K) for images, K being the loss's columns, and the loss for images, labels and a normaliser; it has the
     loss as `loss`.
 
+    Images of a batch that are uint8 are normalised as the data set says, on the training device.
+
     Metrics, in percent: `top1`, the share of correct samples; the mean accuracy over the classes of each
     group of the data set; `hmean`, the harmonic mean over all classes; `worst`, the class with the lowest
-    accuracy. The last checkpoint is judged.
+    accuracy; `top5`, the share of samples whose label has one of the five highest scores, where there are more than
+    five classes. `top1_adjusted` is a reference beside them: top1 of the log scores minus the log class priors of the
+    training set, post-hoc logit adjustment with tau = 1 (Menon et al., ICLR 2021), made for softmax cross entropy.
+    The last checkpoint is judged.
     """
 
     version = 1
-    metrics = ("top1", "many", "medium", "few", "hmean", "worst")
+    metrics = ("top1", "many", "medium", "few", "hmean", "worst", "top5", "top1_adjusted")
     protocol = "accuracy:last"
 
     def build_model(self) -> nn.Module:
@@ -54,30 +62,59 @@ class Classification(Task):
 
     def step(self, model: nn.Module, batch: Batch, normalizer: float) -> dict[str, Tensor]:
         images, labels = batch
-        return {"loss": model(images, labels, normalizer=normalizer)}
+        return {"loss": model(normalized(images, self.data), labels, normalizer=normalizer)}
 
     def evaluator(self, folder: RunFolder) -> Evaluator:
         return ClassificationEvaluator(self.data)
 
+    def check_model(self) -> None:
+        super().check_model()
+        if isinstance(self.data, DetectionDataset):
+            raise ValueError(f"needs a data set with one label per image, which {type(self.data).__name__} is not")
+
+    def check_origin(self, parent: RunSpec | None) -> None:
+        model = plugins.load("model", self.model.name)
+        if not hasattr(model, "start_from"):
+            super().check_origin(parent)
+            return
+        if parent is not None and parent.model.name != self.model.name:
+            raise ValueError(f"model {self.model.name!r}: expected {parent.model.name!r}, that of {parent.name!r}")
+        model.check(self.model.params, parent.model.params if parent else None)
+
+    def check_loss(self) -> None:
+        super().check_loss()
+        if self.data.mixes and not self.build_loss().soft_labels:
+            raise ValueError("takes no soft labels, which mixup and cutmix make; leave them out of the data")
+
+
+def normalized(images: Tensor, data: Dataset) -> Tensor:
+    """Images as a model takes them: uint8 ones as the data set normalises them, others as they are."""
+    return images if data.normalization is None else data.normalization.apply(images)
+
 
 class ClassificationEvaluator(Evaluator):
-    """Keeps labels and predictions."""
+    """Keeps labels, predictions and what else is asked of each sample's scores."""
 
     def __init__(self, data: Dataset) -> None:
         self._data = data
-        self._parts: list[State] = [np.empty((2, 0), np.int64)]
+        self._log_prior = (data.class_counts.clamp(min=1) / data.class_counts.sum()).double().log()
+        self._parts: list[State] = [np.empty((4, 0), np.int64)]
 
     @torch.no_grad()
     def update(self, model: nn.Module, batch: Batch) -> None:
         images, labels = batch
-        scores = cast(Loss, model.loss).scores(model(images))
-        self._parts.append(torch.stack([labels, scores.argmax(dim=1)]).cpu().numpy())
+        logits = model(normalized(images, self._data))
+        scores = cast(Loss, model.loss).scores(logits.double())
+        adjusted = scores.log() - self._log_prior.to(scores.device)
+        known, values = labels.cpu().numpy(), scores.cpu().numpy()
+        top5 = accuracy.top_k(known, values, 5)
+        self._parts.append(np.stack([known, values.argmax(1), top5, adjusted.argmax(1).cpu().numpy()]))
 
     def state(self) -> State:
         return np.concatenate(self._parts, axis=1)
 
     def compute(self, states: Sequence[State]) -> Evaluation:
-        labels, predictions = np.concatenate(states, axis=1)
+        labels, predictions, top5, adjusted = np.concatenate(states, axis=1)
         data = self._data
         by_class, samples = accuracy.per_class(labels, predictions, data.num_classes)
         metrics = {
@@ -85,6 +122,8 @@ class ClassificationEvaluator(Evaluator):
             **accuracy.group_means(by_class, data.groups, data.group_names),
             "hmean": accuracy.harmonic_mean(by_class),
             "worst": accuracy.worst(by_class),
+            "top5": accuracy.share(top5) if data.num_classes > 5 else math.nan,
+            "top1_adjusted": accuracy.top1(labels, adjusted),
         }
         per_class = {
             "class_id": list(range(data.num_classes)),

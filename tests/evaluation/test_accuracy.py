@@ -21,6 +21,15 @@ def test_top1() -> None:
     assert accuracy.top1(LABELS, PREDICTIONS) == pytest.approx(100 * 6 / 9)
 
 
+@given(st.integers(1, 7), st.integers(0, 2**31))
+def test_top_k_is_the_place_in_a_stable_order_of_the_scores(k: int, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    scores, labels = random.integers(0, 3, (20, 6)).astype(float), random.integers(0, 6, 20)
+    best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    expected = [label in row for label, row in zip(labels, best, strict=True)]
+    assert accuracy.top_k(labels, scores, k).tolist() == expected
+
+
 def test_per_class() -> None:
     by_class, samples = accuracy.per_class(LABELS, PREDICTIONS, num_classes=5)
     np.testing.assert_array_equal(by_class, BY_CLASS)

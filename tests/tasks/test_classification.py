@@ -118,6 +118,8 @@ def test_evaluation_of_known_predictions() -> None:
             "few": np.mean(expected[6:]),
             "hmean": 10 / sum(1 / value for value in expected),
             "worst": 10.0,
+            "top5": np.mean([100] * 5 + expected[5:]),
+            "top1_adjusted": np.mean([0] * 7 + [30, 20, 100]),  # 7 and 8 stay, others become 9
         }
     )
 

@@ -93,7 +93,8 @@ def test_the_result_of_a_run(tmp_path: Path) -> None:
     assert result["run_id"] == spec.run_id
     assert (result["main_metric"], list(result["metrics"])) == ("top1", list(tasks.build(spec).metrics))
     last = events(run)[-1][2]
-    assert result["metrics"] == {key.removeprefix("val/"): value for key, value in last.items()}
+    measured = {key.removeprefix("val/"): value for key, value in last.items()}
+    assert result["metrics"] == {**measured, "top5": None}  # of three classes
     assert (result["skipped_steps"], result["warnings"]) == (0, [])
     cost = result["cost"]
     assert (cost["device"], cost["num_workers"]) == ("cpu", 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import resource
@@ -253,7 +254,8 @@ def group(run: RunFolder, world_size: int, *, die_at_step: int = -1) -> list[Any
 def train_in_group(run: RunFolder, die_at_step: int) -> dict[str, float] | str:
     at_step[die_at_step] = kill_self
     try:
-        return train(run.read_spec(), run, CPU).evaluation.metrics
+        metrics = train(run.read_spec(), run, CPU).evaluation.metrics
+        return {name: value for name, value in metrics.items() if math.isfinite(value)}
     except TrainingFailed as error:
         return str(error)
 

@@ -1,0 +1,7 @@
+"""Weights that a network starts from, made elsewhere."""
+
+from __future__ import annotations
+
+from eqbench.models.pretrained.weights import TORCHVISION, content_digest, find_weights, load_weights
+
+__all__ = ["TORCHVISION", "content_digest", "find_weights", "load_weights"]

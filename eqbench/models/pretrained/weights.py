@@ -1,0 +1,97 @@
+"""Weights that a backbone starts from: torchvision's by name, or a file."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from eqbench.errors import InputError, nearest
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+TORCHVISION = "torchvision:"
+KEY = "backbone_weights"
+
+
+def find_weights(name: str, key: str = KEY) -> Path:
+    """The file of `torchvision:ResNet50_Weights.IMAGENET1K_V1`, or of a path; `key` is the option it was given for.
+
+    Raises:
+        InputError: torchvision knows no such weights, or the file is not there.
+    """
+    if not name.startswith(TORCHVISION):
+        if not Path(name).is_file():
+            raise InputError(f"{key}: {name}: no such file")
+        return Path(name)
+    import torch
+    from torchvision.models import get_model_weights, get_weight, list_models
+
+    known = [str(weights) for model in list_models() for weights in get_model_weights(model)]
+    wanted = name.removeprefix(TORCHVISION)
+    if wanted not in known:
+        raise InputError(f"{key}: {name!r}: torchvision has no such weights{nearest(wanted, known)}")
+    url = str(get_weight(wanted).url)
+    file = Path(str(torch.hub.get_dir())) / "checkpoints" / url.rpartition("/")[2]
+    if not file.is_file():
+        raise InputError(
+            f"{key}: {name!r}: {file} is missing; download {url} to it, or, with internet, run: "
+            f'python -c "import torchvision; torchvision.models.get_weight({wanted!r}).get_state_dict()"'
+        )
+    return file
+
+
+def content_digest(name: str | None) -> str | None:
+    """Twelve hexadecimal digits of the SHA-256 of a file of weights; None for torchvision's, which their name pins."""
+    if name is None or not Path(name).is_file():
+        return None
+    with Path(name).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:12]
+
+
+def load_weights(backbone: nn.Module, name: str, key: str = KEY) -> None:
+    """Loads a file into a backbone; the file's classifier (`fc.`) is left out.
+
+    Raises:
+        InputError: the file is missing or unreadable, or its tensors are not those of this backbone.
+    """
+    file = find_weights(name, key)
+    given = _read(file, key)
+    expected = backbone.state_dict()
+    where = f"{key}: {file}"
+    kind = type(backbone).__name__
+    for name in sorted(expected):
+        if name.endswith("num_batches_tracked") and name not in given:
+            given[name] = expected[name]
+        if name not in given:
+            raise _error(where, f"has no {name!r}, which this {kind} has", name, given)
+        if given[name].shape != expected[name].shape:
+            shapes = f"{tuple(given[name].shape)}, expected {tuple(expected[name].shape)}"
+            raise _error(where, f"{name!r} has shape {shapes}", name, expected)
+    for name in sorted(given):
+        if name not in expected:
+            raise _error(where, f"has {name!r}, which this {kind} has not", name, expected)
+    backbone.load_state_dict(given)
+
+
+def _error(where: str, problem: str, name: str, others: Any) -> InputError:
+    hint = "" if name in others else nearest(name, list(others)[:2000]).replace("did you mean", "the nearest is")
+    return InputError(f"{where}: {problem}{hint.removesuffix('?')}: weights of another network?")
+
+
+def _read(file: Path, option: str) -> dict[str, Tensor]:
+    import torch
+
+    try:
+        content = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever a damaged or foreign file makes of the unpickler
+        reason = str(error).split("\n")[0]
+        raise InputError(f"{option}: {file}: not a file of tensors ({type(error).__name__}: {reason})") from error
+    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
+        content = content["state_dict"]
+    if not isinstance(content, dict) or not all(isinstance(part, torch.Tensor) for part in content.values()):
+        raise InputError(f"{option}: {file}: expected a mapping of names to tensors")
+    if any(key.startswith("backbone.") for key in content):
+        content = {key.removeprefix("backbone."): part for key, part in content.items() if key.startswith("backbone.")}
+    return {key: part for key, part in content.items() if not key.startswith("fc.")}
