@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from eqbench.data.lvis_index import AnnotationIndex, IndexedImages, open_index
 from eqbench.data.lvis_index import dataset as indexed
@@ -14,6 +15,9 @@ from eqbench.data.lvis_index.dataset import (
     check_thresholds,
 )
 from eqbench.errors import InputError, nearest
+
+if TYPE_CHECKING:
+    from eqbench.data.verification import Contents, Findings
 
 __all__ = ["CocoFormat"]
 
@@ -78,6 +82,35 @@ def prepare(
     check_thresholds(common_above, frequent_above)
     images = open_images(root, (train_annotations, train_images), (eval_annotations, eval_images), masks=masks)
     return indexed.prepare(images, (common_above, frequent_above), WHERE_TO_GET, workers)
+
+
+def examine(
+    root: Path,
+    found: Findings,
+    *,
+    train_annotations: str,
+    eval_annotations: str,
+    train_images: str = "",
+    eval_images: str = "",
+    common_above: int = COMMON_ABOVE,
+    frequent_above: int = FREQUENT_ABOVE,
+    masks: bool = True,
+) -> Contents | None:
+    """Check the annotation files; `found` is told what is wrong. `None` where there is nothing more to look at.
+
+    Raises:
+        ValueError: `common_above` is more than `frequent_above`, or negative.
+    """
+    from eqbench.data.lvis_index.examination import examine_files
+
+    check_thresholds(common_above, frequent_above)
+    try:
+        images = open_images(root, (train_annotations, train_images), (eval_annotations, eval_images), masks=masks)
+    except InputError as error:
+        found.problem("annotation files", str(error))
+        return None
+    thresholds = common_above, frequent_above
+    return examine_files(root, images, thresholds, found, name="CocoFormat", where_to_get=WHERE_TO_GET)
 
 
 def open_images(root: Path, train: tuple[str, str], evaluation: tuple[str, str], *, masks: bool) -> BothImages:

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from eqbench.data.lvis_index import AnnotationIndex, IndexedImages, open_index
 from eqbench.data.lvis_index import dataset as indexed
 from eqbench.data.lvis_index.dataset import COMMON_ABOVE, FREQUENT_ABOVE, BothImages, IndexedDataset
 from eqbench.errors import InputError, nearest
+
+if TYPE_CHECKING:
+    from eqbench.data.verification import Contents, Findings
 
 __all__ = ["LVIS"]
 
@@ -56,6 +59,30 @@ def prepare(root: Path, version: Version = "v1", *, masks: bool = True, workers:
     """
     images = open_images(root, version, masks=masks)
     return indexed.prepare(images, (COMMON_ABOVE, FREQUENT_ABOVE), WHERE_TO_GET, workers)
+
+
+def examine(
+    root: Path, found: Findings, *, version: Version = "v1", masks: bool = True, miniature: bool = False
+) -> Contents | None:
+    """Check the annotation files; `found` is told what is wrong. `None` where there is nothing more to look at.
+
+    Args:
+        root, version, masks: as of `LVIS`.
+        found: is told what is wrong.
+        miniature: the numbers are not those of the published files.
+    """
+    from eqbench.data.lvis_index.examination import examine_files
+    from eqbench.data.lvis_index.published import check_numbers
+
+    try:
+        images = open_images(root, version, masks=masks)
+    except InputError as error:
+        found.problem("annotation files", str(error))
+        return None
+    if not miniature:
+        check_numbers(images, version, found)
+    thresholds = COMMON_ABOVE, FREQUENT_ABOVE
+    return examine_files(root, images, thresholds, found, name="LVIS", where_to_get=WHERE_TO_GET)
 
 
 def open_images(root: Path, version: Version, *, masks: bool) -> BothImages:

@@ -16,16 +16,17 @@ from io import BytesIO
 
 import numpy as np
 import torch
+import torchvision.io  # noqa: F401  (its functions warn at every call that they are to move; the operators do not)
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
-from torchvision.io import ImageReadMode, decode_jpeg
 
 from eqbench.data.image_files.headers import Header, read_header
 from eqbench.errors import InputError
 
 MOST_PIXELS = 2**28
 Image.MAX_IMAGE_PIXELS = MOST_PIXELS // 2  # Pillow refuses more than twice this, and would refuse fewer
+RGB = 3  # torchvision.io.ImageReadMode.RGB
 ORIENTATION = 0x0112  # tag of EXIF
 
 Bytes = NDArray[np.uint8]
@@ -57,9 +58,10 @@ def decode_image(path: PathLike) -> Tensor:
     if not header.for_torchvision:
         return _pillow_rgb(path, data)
     try:
-        return decode_jpeg(torch.from_numpy(data), ImageReadMode.RGB)
+        image: Tensor = torch.ops.image.decode_jpeg(torch.from_numpy(data), RGB, False)
     except RuntimeError as error:
         raise damaged(path, error) from error
+    return image
 
 
 def decode_mask(path: PathLike) -> Tensor:

@@ -77,9 +77,7 @@ class IndexedDataset(DetectionDataset):
 
     @cached_property
     def digest(self) -> str:
-        train, evaluation = self.train.index, self.eval.index
-        thresholds = self._thresholds if train.frequency is None else None
-        return combined_digest(type(self).__name__, train.sha256, evaluation.sha256, thresholds, self.masks)
+        return digest_of(type(self).__name__, self._images, self._thresholds)
 
     @property
     def class_counts(self) -> Tensor:
@@ -101,6 +99,13 @@ class IndexedDataset(DetectionDataset):
     @property
     def eval(self) -> IndexedImages:
         return self._images.eval
+
+
+def digest_of(name: str, images: BothImages, thresholds: tuple[int, int]) -> str:
+    """Of what training and evaluation see; thresholds count only where the files do not say the groups."""
+    train, evaluation = images.train.index, images.eval.index
+    counting = thresholds if train.frequency is None else None
+    return combined_digest(name, train.sha256, evaluation.sha256, counting, images.train.masks)
 
 
 def check_thresholds(common_above: int, frequent_above: int) -> None:

@@ -62,9 +62,13 @@ class IndexedImages:
         """(I,) ids of the images in their annotation file."""
         return self.index.image_ids[self._rows]
 
+    def file(self, index: int) -> str:
+        """The image file below the folder; whether it exists is not looked at."""
+        return self._path_of(self.index, int(self._rows[index]))
+
     def path(self, index: int) -> Path:
         """The image file; whether it exists is not looked at."""
-        return self.folder / self._path_of(self.index, int(self._rows[index]))
+        return self.folder / self.file(index)
 
     def record(self, index: int) -> dict[str, Any]:
         """One image: `img_path`, `img_id`, `height`, `width` and `instances`.

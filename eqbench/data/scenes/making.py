@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from eqbench import file_lock
+from eqbench.data.miniatures import manifest
+from eqbench.data.miniatures.whole_folder import write_if_absent
 from eqbench.data.scenes import lvis_format
 from eqbench.data.scenes.appearance import Appearance, appearances, likeness
 from eqbench.data.scenes.long_tail import LongTail, eval_counts, eval_images, long_tail, spread
 from eqbench.data.scenes.painting import paint
-from eqbench.data.scenes.parameters import Parameters
+from eqbench.data.scenes.parameters import FORMAT, Parameters
 from eqbench.data.scenes.scene import Scene, compose
-from eqbench.errors import EnvironmentProblem, InputError
+from eqbench.errors import InputError
 from eqbench.seeding import derive_seed
 
-PATIENCE = 1800.0  # seconds that another process may take to make the same miniature
 QUALITY = 92  # of the JPEG files
 EMPTY = 50  # one training image in so many has no annotation
 ELSEWHERE = 4  # one evaluation image in so many is stored in train2017
@@ -30,8 +30,8 @@ LARGEST_GAP = 40  # between the ids of two images
 def make(folder: Path, *, images: int, classes: int, seed: int, size: int = 128) -> None:
     """Write a miniature of LVIS v1 with `images` training images; equal arguments give equal bytes.
 
-    Writes `annotations/lvis_v1_{train,val}.json`, `train2017/*.jpg` and `val2017/*.jpg`. As in LVIS, some evaluation
-    images are in `train2017`. There are a quarter as many evaluation images, or enough for three of every class,
+    Writes `annotations/lvis_v1_{train,val}.json`, `train2017/*.jpg`, `val2017/*.jpg` and `manifest.json`. As in LVIS,
+    some evaluation images are in `train2017`. There are a quarter as many of them, or enough for three of every class,
     on which the classes are less unevenly distributed.
 
     Args:
@@ -58,23 +58,13 @@ def make_once(root: Path, parameters: Parameters) -> Path:
 
 
 def _make_if_absent(folder: Path, parameters: Parameters) -> bool:
-    """Whether this process made it. What a killed process has left behind is removed."""
-    if folder.exists():
-        return False
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with file_lock.hold(folder.with_name(f".{folder.name}.lock"), PATIENCE) as lock:
-            if lock is None:
-                raise EnvironmentProblem(f"{folder}: another process has been making it for {PATIENCE:.0f} s")
-            if folder.exists():
-                return False
-            unfinished = folder.with_name(f".{folder.name}.unfinished")
-            shutil.rmtree(unfinished, ignore_errors=True)
-            _write(unfinished, parameters)
-            unfinished.rename(folder)
-    except OSError as error:
-        raise EnvironmentProblem(f"{error.filename or folder}: cannot be written ({error.strerror})") from error
-    return True
+    """Whether this process made it."""
+
+    def write(unfinished: Path) -> None:
+        _write(unfinished, parameters)
+        manifest.write(unfinished, "lvis", {"edition": FORMAT, **asdict(parameters)})
+
+    return write_if_absent(folder, write)
 
 
 def _write(folder: Path, parameters: Parameters) -> None:

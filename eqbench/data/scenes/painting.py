@@ -21,14 +21,14 @@ TONE_SHARE = 0.85
 
 def paint(scene: Scene, appearances: Sequence[Appearance], rng: np.random.Generator) -> Image.Image:
     """The scene as an RGB image; `appearances` by frequency rank."""
-    pixels = _background(scene.width, scene.height, rng)
+    pixels = background(scene.width, scene.height, rng)
     for item in scene.items:
-        _paint_item(pixels, item, appearances[item.rank], rng)
+        paint_item(pixels, item, appearances[item.rank], rng)
     pixels += rng.normal(0, 4, (scene.height, scene.width, 1)).astype(np.float32)
     return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
 
 
-def _background(width: int, height: int, rng: np.random.Generator) -> Pixels:
+def background(width: int, height: int, rng: np.random.Generator) -> Pixels:
     """Greyish patches of several sizes, and lines across them."""
     base = rng.uniform(80, 170) + rng.uniform(-15, 15, 3)
     pixels = np.broadcast_to(base, (height, width, 3)).astype(np.float32)
@@ -45,14 +45,14 @@ def _background(width: int, height: int, rng: np.random.Generator) -> Pixels:
     return np.asarray(pixels * (1 - share) + grey * share, np.float32)
 
 
-def _paint_item(pixels: Pixels, item: Item, appearance: Appearance, rng: np.random.Generator) -> None:
+def paint_item(pixels: Pixels, item: Item, appearance: Appearance, rng: np.random.Generator) -> None:
     """Blend an object into `pixels` in place."""
     left, top = (int(centre - item.radius) - 1 for centre in item.centre)
     side = int(2 * item.radius) + 4
     patch = pixels[max(top, 0) : top + side, max(left, 0) : left + side]
     corner = np.array([max(left, 0), max(top, 0)])
     height, width = patch.shape[:2]
-    inside, rim = _coverage(item, item.polygons(appearance.shape), corner, width, height)
+    inside, rim = coverage(item, item.polygons(appearance.shape), corner, width, height)
     rows, columns = np.mgrid[:height, :width] + 0.5
     x, y = (columns + corner[0] - item.centre[0]) / item.radius, (rows + corner[1] - item.centre[1]) / item.radius
     cos, sin = np.cos(item.turn), np.sin(item.turn)
@@ -64,7 +64,7 @@ def _paint_item(pixels: Pixels, item: Item, appearance: Appearance, rng: np.rand
     patch += (inside[:, :, None] * (surface - patch)).astype(np.float32)
 
 
-def _coverage(
+def coverage(
     item: Item, polygons: list[Polygon], corner: NDArray[np.int64], width: int, height: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Shares of each pixel that lie inside the polygons and in their rim: two (height, width)."""
