@@ -7,6 +7,7 @@ import math
 import resource
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,8 +25,17 @@ class Recorder:
     Every rank calls every method; only rank 0 writes. Statistics are equal on all ranks after a commit.
     """
 
-    def __init__(self, folder: RunFolder, task: Task, model: nn.Module, device: torch.device, budget: Budget) -> None:
+    def __init__(
+        self,
+        folder: RunFolder,
+        task: Task,
+        model: nn.Module,
+        device: torch.device,
+        budget: Budget,
+        data_root: str | None = None,
+    ) -> None:
         self.folder = folder
+        self._data_root = data_root
         self.task = task
         self.losses = losses.of(model)
         self.writes = distributed.rank() == 0
@@ -145,7 +155,15 @@ class Recorder:
             "class_counts": data.class_counts.tolist(),
             "class_names": list(data.class_names),
             "groups": list(data.groups),
+            "verified": verified(self._data_root, data.digest),
         }
+
+
+def verified(root: str | None, digest: str) -> dict[str, Any] | None:
+    """What `eqbench data verify` has noted of a data set with this digest below `root`; None if nothing."""
+    from eqbench.data.verification import record
+
+    return None if root is None else record.find(Path(root), digest)
 
 
 def system_metrics() -> dict[str, float]:

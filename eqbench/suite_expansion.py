@@ -107,7 +107,7 @@ def _runs(
                 loss_label=loss.label,
                 task=task.task,
                 task_version=task.task_class.version,
-                protocol=task.task_class.protocol,
+                protocol=built.protocol,
                 model=task.model,
                 data=task.data,
                 data_digest=digest,

@@ -58,7 +58,7 @@ def train(spec: RunSpec, folder: RunFolder, device: torch.device) -> Outcome:
     checkpoints = Checkpoints(folder.checkpoints)
     first, elapsed, warnings = restore(trainer, checkpoints)
     warnings += trainer.warnings()
-    recorder = Recorder(folder, task, trainer.model, device, budget)
+    recorder = Recorder(folder, task, trainer.model, device, budget, spec.data.params.get("root"))
     recorder.start(first)
     batches = training_batches(task, spec, first, device)
     network = trainer.distribute()

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eqbench import environment
+from eqbench.errors import EqbenchError
 from eqbench.run_folder import RunFolder, is_evaluation
 from eqbench.run_spec import RunSpec
 
@@ -157,6 +158,8 @@ def train_and_record(
 
 
 def _finished_result(spec: RunSpec, run: RunFolder, outcome: Outcome, code: dict[str, Any]) -> dict[str, Any]:
+    from eqbench.recording import verified
+
     metrics = outcome.evaluation.metrics
     return {
         **_result_head(spec, run),
@@ -166,6 +169,7 @@ def _finished_result(spec: RunSpec, run: RunFolder, outcome: Outcome, code: dict
         "metrics": {name: value if math.isfinite(value) else None for name, value in metrics.items()},
         "cost": outcome.cost,
         "environment": {**environment.describe_machine(), **code},
+        "data_verified": (verified(spec.data.params.get("root"), spec.data_digest) or {}).get("level"),
         "skipped_steps": outcome.skipped_steps,
         "warnings": outcome.warnings,
     }
@@ -194,13 +198,13 @@ def _result_head(spec: RunSpec, run: RunFolder) -> dict[str, Any]:
 
 
 def _cause(error: BaseException) -> str:
-    """One line: the error that a worker raised, out of what Ray wrapped around it."""
+    """One line: the error that a worker raised, out of what Ray wrapped around it; ours say what there is to say."""
     from ray.exceptions import RayActorError
 
     failures = getattr(error, "worker_failures", None)
     if failures:
         error = next(iter(failures.values()))
-    while True:
+    while hasattr(error, "cause") or not isinstance(error, EqbenchError):
         inner = getattr(error, "cause", None) or getattr(error, "health_check_failure", None) or error.__cause__
         if not isinstance(inner, BaseException) or inner is error:
             break

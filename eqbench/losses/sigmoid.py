@@ -99,3 +99,17 @@ def positive_terms(z: Tensor, exponent: Tensor | None, quality: Tensor | None) -
     power = size**exponent
     slope = exponent * (power / size) * distance.sign() * p * rest * loss
     return power * loss, -(slope + power * distance)
+
+
+def is_sigmoid(loss: Loss) -> bool:
+    """The loss makes one binary decision per column, so that a bias can say how rare positives are."""
+    return isinstance(loss, SigmoidLoss) or scores_are_sigmoid(loss)
+
+
+def scores_are_sigmoid(loss: Loss) -> bool:
+    """The loss has C columns, and its scores are their sigmoids."""
+    if loss.columns != loss.num_classes:
+        return False
+    device = loss.statistics.positive.device
+    logits = torch.linspace(-4, 4, 3 * loss.columns, device=device).reshape(3, loss.columns)
+    return torch.allclose(loss.scores(logits), logits.sigmoid(), atol=1e-6)

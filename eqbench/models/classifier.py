@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any, Literal, cast
@@ -12,11 +13,13 @@ from torch import Tensor, nn
 from torch.nn.functional import linear, normalize
 
 from eqbench.losses.base import Loss
+from eqbench.losses.sigmoid import is_sigmoid
 from eqbench.models.pretrained import content_digest, find_weights, load_weights
 from eqbench.models.resnet import LargeName, NormName, SmallName, build_backbone
 
 __all__ = ["Classifier", "CosineClassifier"]
 
+HeadName = Literal["linear", "cosine"]
 Trained = Literal["all", "classifier", "scales", "none"]
 NETWORK = "network."
 SAME_AS_ORIGIN = ("backbone", "norm", "width")
@@ -60,8 +63,10 @@ class Classifier(nn.Module):
         classifier: `linear`, or `cosine` with scale 30.
         norm: normalisation layers. With `batch`, the result depends on how a batch is dealt to workers.
         width: channels of the first stage of a backbone for small images, 16 by default.
-        weights: what the backbone starts from: `torchvision:ResNet152_Weights.IMAGENET1K_V1`, looked up among the
+        backbone_weights: what the backbone starts from: `torchvision:ResNet152_Weights.IMAGENET1K_V1`, looked up among the
             files that torch.hub has downloaded, or a file of tensors.
+        bias_prior: how probable each class is before training, to a loss of one binary decision per class: the bias of
+            a linear classifier is -log((1 - p) / p). null, and other losses: torch's bias.
         trained: what training changes. What it does not is fixed: batch normalisation keeps its statistics too.
         tau: power of tau-normalisation.
 
@@ -76,18 +81,21 @@ class Classifier(nn.Module):
         in_channels: int,
         loss: Loss,
         backbone: SmallName | LargeName,
-        classifier: Literal["linear", "cosine"] = "linear",
+        classifier: HeadName = "linear",
         norm: NormName = "batch",
         width: PositiveInt | None = None,
-        weights: str | None = None,
+        backbone_weights: str | None = None,
+        bias_prior: float | None = None,
         trained: Trained = "all",
         tau: float | None = None,
     ) -> None:
         super().__init__()
         body, features = build_backbone(backbone, in_channels=in_channels, norm=norm, width=width)
-        if weights is not None:
-            load_weights(body, weights, key="weights")
+        if backbone_weights is not None:
+            load_weights(body, backbone_weights)
         head = (nn.Linear if classifier == "linear" else CosineClassifier)(features, loss.columns)
+        if bias_prior is not None and is_sigmoid(loss):
+            nn.init.constant_(cast(Tensor, head.bias), -math.log((1 - bias_prior) / bias_prior))
         self.network = nn.Sequential(OrderedDict(backbone=body, classifier=head))
         self.scales = nn.Parameter(torch.ones(loss.columns)) if trained == "scales" else None
         self.loss = loss
@@ -109,12 +117,15 @@ class Classifier(nn.Module):
             raise ValueError(f"tau {tau} with trained {trained!r}: expected a tau with trained 'none', and only there")
         if trained == "none" and params["classifier"] != "linear":
             raise ValueError("tau is for a linear classifier; the rows of a cosine one have no length")
+        prior = params["bias_prior"]
+        if prior is not None and not (0 < prior < 1 and params["classifier"] == "linear"):
+            raise ValueError(f"bias_prior {prior}: expected a probability between 0 and 1, of a linear classifier")
         if parent is None and trained in ("scales", "none"):
             raise ValueError(f"trained {trained!r}: the classifier stays as it is; expected start_from in the suite")
-        if parent is not None and params["weights"] is not None:
-            raise ValueError("weights: expected none, since start_from brings its own")
-        if params["weights"] is not None:
-            find_weights(params["weights"], key="weights")
+        if parent is not None and params["backbone_weights"] is not None:
+            raise ValueError("backbone_weights: expected null, since start_from brings its own")
+        if params["backbone_weights"] is not None:
+            find_weights(params["backbone_weights"])
         if parent is None:
             return
         same = SAME_AS_ORIGIN if trained == "classifier" else (*SAME_AS_ORIGIN, "classifier")
@@ -125,7 +136,7 @@ class Classifier(nn.Module):
     @classmethod
     def source_of(cls, params: Mapping[str, Any]) -> str | None:
         """Digest of a weights file; None for torchvision's, whose name says what they are."""
-        return content_digest(params["weights"])
+        return content_digest(params["backbone_weights"])
 
     def start_from(self, state: Mapping[str, Tensor]) -> None:
         """Take the weights of another run's classifier; of the backbone alone where the classifier is trained anew."""

@@ -59,8 +59,9 @@ class Task(ABC):
     """Raised whenever a change makes results incomparable with earlier ones."""
     metrics: ClassVar[tuple[str, ...]]
     """Names of the reported numbers, main one first; for all of them higher is better."""
-    protocol: ClassVar[str]
-    """How the numbers are computed, e.g. `"accuracy:last"`. Different protocols never share a column."""
+    protocol: str
+    """How the numbers are computed, e.g. `"accuracy:last"`. Different protocols never share a column. The class has
+    one; an instance has another where an option of the task changes how it judges."""
 
     def __init__(self, data: Dataset, model: Plugin, loss: Plugin) -> None:
         self.data = data

@@ -76,6 +76,7 @@ def tags(
         "eqbench.task_version": spec.task_version,
         "eqbench.dataset": spec.data.name,
         "eqbench.data_digest": spec.data_digest,
+        "eqbench.data_verified": (result or {}).get("data_verified"),
         "eqbench.loss": spec.loss_label,
         "eqbench.seed": spec.seed,
         "eqbench.protocol": spec.protocol,

@@ -14,8 +14,9 @@ import torch
 from torch import nn
 
 from eqbench import losses, tasks
+from eqbench.data.verification import record
 from eqbench.losses.base import Loss
-from eqbench.recording import Recorder, peak_memory_mb
+from eqbench.recording import Recorder, peak_memory_mb, verified
 from eqbench.run_folder import RunFolder
 from eqbench.tasks.base import Evaluation
 
@@ -172,7 +173,17 @@ def test_the_data_is_described(tmp_path: Path) -> None:
         "class_counts": [17, 9, 3],
         "class_names": ["zero", "one", "two"],
         "groups": ["many", "medium", "few"],
+        "verified": None,
     }
+
+
+def test_that_the_data_was_verified_is_recorded(tmp_path: Path) -> None:
+    for digest in ("tiny", "another"):
+        record.write(tmp_path, name="tiny", digest=digest, level="deep", content_digest="c0ffee")
+    verification = verified(str(tmp_path), "tiny")
+    assert verification is not None
+    assert (verification["digest"], verification["level"]) == ("tiny", "deep")
+    assert verified(str(tmp_path), "changed") is None
 
 
 def test_skipped_steps_are_counted_over_all_losses(tmp_path: Path) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from eqbench.losses.sigmoid import is_sigmoid
 from eqbench.models.mmdet_heads.activation import check_activation
 from eqbench.models.mmdet_heads.adapters import ClassificationLoss, DenseLoss, RegionLoss
 from eqbench.models.mmdet_heads.bias import set_bias
 from eqbench.models.mmdet_heads.divisors import attach
-from eqbench.models.mmdet_heads.rules import adapter_for, fit, is_sigmoid
+from eqbench.models.mmdet_heads.rules import adapter_for, fit
 
 __all__ = [
     "ClassificationLoss",

@@ -10,11 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import torch
-
 from eqbench.errors import nearest
 from eqbench.losses.base import Loss
-from eqbench.losses.sigmoid import SigmoidLoss
+from eqbench.losses.sigmoid import scores_are_sigmoid
 from eqbench.models.mmdet_heads.adapters import ActivatedLoss, ClassificationLoss, DenseLoss, RegionLoss
 
 
@@ -135,20 +133,6 @@ def fit_loss(kind: str, loss: Loss) -> str | None:
     if rule.compares and loss.random:
         return f"{kind} compares the losses of single anchors, and those of {name} are over classes drawn at random"
     return None
-
-
-def is_sigmoid(loss: Loss) -> bool:
-    """The loss makes one binary decision per column, so that a bias can say how rare positives are."""
-    return isinstance(loss, SigmoidLoss) or scores_are_sigmoid(loss)
-
-
-def scores_are_sigmoid(loss: Loss) -> bool:
-    """The loss has C columns, and its scores are their sigmoids."""
-    if loss.columns != loss.num_classes:
-        return False
-    device = loss.statistics.positive.device
-    logits = torch.linspace(-4, 4, 3 * loss.columns, device=device).reshape(3, loss.columns)
-    return torch.allclose(loss.scores(logits), logits.sigmoid(), atol=1e-6)
 
 
 def _hint(loss: Loss, *, objectness: bool) -> str:

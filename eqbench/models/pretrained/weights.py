@@ -12,18 +12,17 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 TORCHVISION = "torchvision:"
-KEY = "backbone_weights"
 
 
-def find_weights(name: str, key: str = KEY) -> Path:
-    """The file of `torchvision:ResNet50_Weights.IMAGENET1K_V1`, or of a path; `key` is the option it was given for.
+def find_weights(name: str) -> Path:
+    """The file of `torchvision:ResNet50_Weights.IMAGENET1K_V1`, or of a path.
 
     Raises:
         InputError: torchvision knows no such weights, or the file is not there.
     """
     if not name.startswith(TORCHVISION):
         if not Path(name).is_file():
-            raise InputError(f"{key}: {name}: no such file")
+            raise InputError(f"backbone_weights: {name}: no such file")
         return Path(name)
     import torch
     from torchvision.models import get_model_weights, get_weight, list_models
@@ -31,12 +30,12 @@ def find_weights(name: str, key: str = KEY) -> Path:
     known = [str(weights) for model in list_models() for weights in get_model_weights(model)]
     wanted = name.removeprefix(TORCHVISION)
     if wanted not in known:
-        raise InputError(f"{key}: {name!r}: torchvision has no such weights{nearest(wanted, known)}")
+        raise InputError(f"backbone_weights: {name!r}: torchvision has no such weights{nearest(wanted, known)}")
     url = str(get_weight(wanted).url)
     file = Path(str(torch.hub.get_dir())) / "checkpoints" / url.rpartition("/")[2]
     if not file.is_file():
         raise InputError(
-            f"{key}: {name!r}: {file} is missing; download {url} to it, or, with internet, run: "
+            f"backbone_weights: {name!r}: {file} is missing; download {url} to it, or, with internet, run: "
             f'python -c "import torchvision; torchvision.models.get_weight({wanted!r}).get_state_dict()"'
         )
     return file
@@ -50,16 +49,16 @@ def content_digest(name: str | None) -> str | None:
         return hashlib.file_digest(file, "sha256").hexdigest()[:12]
 
 
-def load_weights(backbone: nn.Module, name: str, key: str = KEY) -> None:
+def load_weights(backbone: nn.Module, name: str) -> None:
     """Loads a file into a backbone; the file's classifier (`fc.`) is left out.
 
     Raises:
         InputError: the file is missing or unreadable, or its tensors are not those of this backbone.
     """
-    file = find_weights(name, key)
-    given = _read(file, key)
+    file = find_weights(name)
+    given = _read(file)
     expected = backbone.state_dict()
-    where = f"{key}: {file}"
+    where = f"backbone_weights: {file}"
     kind = type(backbone).__name__
     for name in sorted(expected):
         if name.endswith("num_batches_tracked") and name not in given:
@@ -80,18 +79,20 @@ def _error(where: str, problem: str, name: str, others: Any) -> InputError:
     return InputError(f"{where}: {problem}{hint.removesuffix('?')}: weights of another network?")
 
 
-def _read(file: Path, option: str) -> dict[str, Tensor]:
+def _read(file: Path) -> dict[str, Tensor]:
     import torch
 
     try:
         content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever a damaged or foreign file makes of the unpickler
         reason = str(error).split("\n")[0]
-        raise InputError(f"{option}: {file}: not a file of tensors ({type(error).__name__}: {reason})") from error
+        raise InputError(
+            f"backbone_weights: {file}: not a file of tensors ({type(error).__name__}: {reason})"
+        ) from error
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
     if not isinstance(content, dict) or not all(isinstance(part, torch.Tensor) for part in content.values()):
-        raise InputError(f"{option}: {file}: expected a mapping of names to tensors")
+        raise InputError(f"backbone_weights: {file}: expected a mapping of names to tensors")
     if any(key.startswith("backbone.") for key in content):
         content = {key.removeprefix("backbone."): part for key, part in content.items() if key.startswith("backbone.")}
     return {key: part for key, part in content.items() if not key.startswith("fc.")}
