@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from eqbench.data import scenes
+from eqbench.data import miniatures
 from eqbench.errors import InputError
 from eqbench.run_spec import RunSpec
 from eqbench.suite import find_suite, list_suites, load_suite
@@ -336,38 +336,64 @@ def test_run_survives_being_written_and_read() -> None:
 # -- suites of eqbench -------------------------------------------------------------------------------------------
 
 
+SMALLEST: dict[str, dict[str, Any]] = {
+    "lvis": {"images": 20, "classes": 5},
+    "imagenet_lt": {"images": 40, "classes": 4},
+    "places_lt": {"images": 40, "classes": 4},
+    "inaturalist2018": {"images": 40, "classes": 4},
+    "cifar_lt": {"images": 500, "classes": 100},
+    "ade20k": {"images": 20, "classes": 5},
+}
+
+
+class Miniatures:
+    """In the place of data sets that have to be downloaded; each made when it is first asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def root(self, name: str, classes: int | None) -> Path:
+        options = {**SMALLEST[name], **({"classes": classes} if classes else {})}
+        root = self._folder / f"{name}-{options['classes']}"
+        if not root.exists():
+            miniatures.make(name, root, **options)
+        return root
+
+
 @pytest.fixture(scope="module")
-def lvis(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A miniature in the place of LVIS v1."""
-    folder = tmp_path_factory.mktemp("lvis")
-    scenes.make(folder / "v1", images=20, classes=5, seed=0)
-    return folder / "v1"
+def made(tmp_path_factory: pytest.TempPathFactory) -> Miniatures:
+    return Miniatures(tmp_path_factory.mktemp("miniatures"))
 
 
-def instead_of_downloads(file: Path, lvis: Path) -> list[str]:
+def instead_of_downloads(file: Path, made: Miniatures) -> list[str]:
     """Overrides that let a suite be validated where there is no data set and no weights, on few images."""
     content = yaml.safe_load(file.read_text())
     overrides = []
     for index, entry in enumerate(content["tasks"]):
-        if entry["data"]["name"] == "lvis":
-            overrides.append(f"tasks.{index}.data.root={lvis}")
-            schedules = {"train": content["train"], f"tasks.{index}.train": entry.get("train", {})}
+        data, place = entry["data"], f"tasks.{index}"
+        if data["name"] in SMALLEST:
+            overrides.append(f"{place}.data.root={made.root(data['name'], data.get('classes'))}")
+            schedules = {"train": content["train"], f"{place}.train": entry.get("train", {})}
             overrides += [
-                f"{place}.schedule.warmup.iterations=1" for place, own in schedules.items() if "schedule" in own
+                f"{where}.schedule.warmup.iterations=1"
+                for where, own in schedules.items()
+                if "warmup" in own.get("schedule", {})
             ]
+        if "imbalance_factor" in data and data["name"] == "cifar_lt":
+            overrides.append(f"{place}.data.imbalance_factor={data['imbalance_factor'] / 50 + 1}")
         if "backbone_weights" in entry["model"]:
-            overrides.append(f"tasks.{index}.model.backbone_weights=null")
+            overrides.append(f"{place}.model.backbone_weights=null")
     return overrides
 
 
 @pytest.mark.parametrize("file", SUITES, ids=lambda file: file.stem)
-def test_shipped_suite(file: Path, lvis: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_shipped_suite(file: Path, made: Miniatures, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("EQBENCH_DATA", str(tmp_path))
     header = re.match(
         r"# Question: (.+)\n# Runs: (\d+) \((.+)\)\n# Command: eqbench run suites/(.+)\n", file.read_text()
     )
     assert header, "a suite begins with its question, its number of runs and its command"
-    shipped = load_suite(file, instead_of_downloads(file, lvis))
+    shipped = load_suite(file, instead_of_downloads(file, made))
     assert header[4] == file.name
     assert shipped.name == file.stem
     runs = len(shipped.expand())

@@ -34,7 +34,7 @@ class TrainSamples(Protocol):
     def __getitem__(self, draw: Draw) -> Sample: ...
 
     def collate(self, samples: list[Sample]) -> tuple[Tensor, Tensor]:
-        """Images (n, 3, S, S) uint8 and labels (n, S, S) int64; n may be 0."""
+        """Images (n, 3, S, S) and labels (n, S, S), both uint8; n may be 0."""
 
 
 class EvalSamples(Protocol):

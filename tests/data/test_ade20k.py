@@ -134,10 +134,10 @@ def test_batches_of_crops(root: Path) -> None:
     data = small(root)
     images, labels = data.train.collate([data.train[Draw(number, number)] for number in range(4)])
     assert (images.shape, images.dtype) == ((4, 3, 32, 32), torch.uint8)
-    assert (labels.shape, labels.dtype) == ((4, 32, 32), torch.int64)
+    assert (labels.shape, labels.dtype) == ((4, 32, 32), torch.uint8)
     images, labels = data.train.collate([])
     assert (images.shape, images.dtype) == ((0, 3, 32, 32), torch.uint8)
-    assert (labels.shape, labels.dtype) == ((0, 32, 32), torch.int64)
+    assert (labels.shape, labels.dtype) == ((0, 32, 32), torch.uint8)
 
 
 def test_digest_is_of_what_is_learned_not_of_where_or_how(root: Path, tmp_path: Path) -> None:

@@ -113,7 +113,10 @@ def test_examination_and_preparation(root: Path) -> None:
     assert [decode(root, path) for path in contents.files["val"]] == [[]] * 4
     assert "training: " in prepare(root)[0]
     write_image(root / "masks/val/val0.png", np.full((40, 56), 200, np.uint8))
-    assert examine(root, found) is None
+    contents = examine(root, found)
+    assert contents is not None
+    assert not contents.counts
+    assert {file.split("/")[0] for files in contents.files.values() for file in files} == {"images"}
     assert "val0.png: label 200 at row 0, column 0" in found.problems["labels out of range"].items[0]
     assert examine(root, found, ignore=2) is None
     assert "ignore 2" in found.problems["layout"].items[0]

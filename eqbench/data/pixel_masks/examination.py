@@ -15,7 +15,7 @@ from eqbench.data.image_files.decoding import decode_mask
 from eqbench.data.pixel_masks import storage
 from eqbench.data.pixel_masks.dataset import digest_of
 from eqbench.data.pixel_masks.index import MaskIndex
-from eqbench.data.pixel_masks.layout import Layout, Pairs
+from eqbench.data.pixel_masks.layout import Layout, Listing, Pairs, list_pairs
 from eqbench.data.segmentation import GROUPS, groups_by_pixels
 from eqbench.data.verification.contents import Contents, Decode
 from eqbench.data.verification.findings import Findings
@@ -28,11 +28,11 @@ def examine(layout: Layout, found: Findings, decode: Decode) -> Contents | None:
     """Both folders' masks decoded (or their indexes opened), values, sizes, missing files, leaks.
 
     Returns:
-        None where a file has a fault, which `found` says then.
+        Without counts and digest where a file has a fault, None where a folder has; `found` says which.
     """
     train, evaluation = _index(layout, layout.train, found), _index(layout, layout.eval, found)
     if train is None or evaluation is None:
-        return None
+        return _files_alone(layout, decode)
     both = {"train": train, "val": evaluation}
     _look_for_leaks(train, evaluation, found)
     for index in both.values():
@@ -51,6 +51,24 @@ def examine(layout: Layout, found: Findings, decode: Decode) -> Contents | None:
         files={split: _files(layout.root, index) for split, index in both.items()},
         decode=decode,
         digest=digest_of(layout, train, evaluation),
+    )
+
+
+def _files_alone(layout: Layout, decode: Decode) -> Contents | None:
+    """The images, which can be looked into although the masks, which have been, cannot be counted."""
+    try:
+        listings = {"train": list_pairs(layout.train), "val": list_pairs(layout.eval)}
+    except InputError:
+        return None
+    return Contents(
+        class_names=layout.class_names,
+        group_names=GROUPS,
+        groups=[],
+        unit="pixels",
+        counts={},
+        files={split: _images(layout.root, listing) for split, listing in listings.items()},
+        decode=decode,
+        digest="",
     )
 
 
@@ -120,8 +138,10 @@ def _look_for_leaks(train: MaskIndex, evaluation: MaskIndex, found: Findings) ->
 
 
 def _files(root: Path, index: MaskIndex) -> list[str]:
-    images, masks = (folder.relative_to(root).as_posix() for folder in (index.pairs.images, index.pairs.masks))
-    return [
-        *(f"{images}/{name}" for name in index.image_names),
-        *(f"{masks}/{name}" for name in index.mask_names),
-    ]
+    masks = index.pairs.masks.relative_to(root).as_posix()
+    return [*_images(root, index), *(f"{masks}/{name}" for name in index.mask_names)]
+
+
+def _images(root: Path, pairs: MaskIndex | Listing) -> list[str]:
+    folder = pairs.pairs.images.relative_to(root).as_posix()
+    return [f"{folder}/{name}" for name in pairs.image_names]

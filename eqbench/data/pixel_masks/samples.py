@@ -35,10 +35,10 @@ class Crops:
         return self.augmentation.apply(*read(self.index, self.labels, draw.index), draw.seed)
 
     def collate(self, samples: list[Sample]) -> tuple[Tensor, Tensor]:
-        """Images (n, 3, S, S) uint8 and labels (n, S, S) int64."""
+        """Images (n, 3, S, S) and labels (n, S, S), both uint8: eight times less to move than int64."""
         side = self.augmentation.crop_size
         images = torch.empty(len(samples), 3, side, side, dtype=torch.uint8)
-        labels = torch.empty(len(samples), side, side, dtype=torch.int64)
+        labels = torch.empty(len(samples), side, side, dtype=torch.uint8)
         for row, (image, mask) in enumerate(samples):
             images[row], labels[row] = image, mask
         return images, labels

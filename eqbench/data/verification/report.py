@@ -24,7 +24,7 @@ def lines(outcome: Outcome) -> list[str]:
     said += _kinds("problem", outcome.findings.problems)
     said += _kinds("note", outcome.findings.notes)
     if outcome.contents is not None:
-        said += [f"digest: {outcome.contents.digest}"]
+        said += [f"digest: {outcome.contents.digest}"] if outcome.contents.digest else []
     if outcome.content_digest is not None:
         said += [f"content: sha256 {outcome.content_digest}"]
     if outcome.ok:

@@ -129,7 +129,7 @@ def look_at(name: str, root: Path, options: Mapping[str, Any]) -> tuple[Contents
     taken = data_sets.options_of(data_sets.module(name).examine, options, "stats", name, miniature)
     found = Findings(limit=1)
     contents = _examined("stats", name, _folder(root), found, taken)
-    if contents is None:
+    if contents is None or not contents.counts:
         raise InputError("\n".join(kind.items[0] for kind in found.problems.values()))
     return contents, found
 
