@@ -41,6 +41,13 @@ DECLARED: dict[str, Any] = {
         str | None, typer.Option(help="Of image_folder, mask_folder: val or test.", rich_help_panel=PANEL)
     ],
     "classes": Annotated[int | None, typer.Option(help="Of cifar_lt: 10 or 100.", rich_help_panel=PANEL)],
+    "imbalance_factor": Annotated[
+        float | None, typer.Option(help="Of cifar_lt: largest class to smallest.", rich_help_panel=PANEL)
+    ],
+    "imbalance": Annotated[str | None, typer.Option(help="Of cifar_lt: exponential or step.", rich_help_panel=PANEL)],
+    "selection_seed": Annotated[
+        int | None, typer.Option(help="Of cifar_lt: picks the training images.", rich_help_panel=PANEL)
+    ],
     "ignore": Annotated[
         int | None, typer.Option(help="Of mask_folder: the value that counts nowhere.", rich_help_panel=PANEL)
     ],

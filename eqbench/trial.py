@@ -212,7 +212,7 @@ def _cause(error: BaseException) -> str:
     if isinstance(error, RayActorError):
         return "a worker process died: killed, out of memory, or crashed; its log is in Ray's session folder"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or ["no message"]
-    wrapped = any(line.startswith("Traceback (most recent call last)") for line in lines)
+    wrapped = any("Traceback (most recent call last)" in line for line in lines)  # Ray's, or a DataLoader's
     kind = type(error).__name__
     said = re.sub(rf"^[\w.]*\b{kind}: ", "", lines[-1]) if wrapped else "; ".join(lines)
     return f"{kind}: {said}"[:500]

@@ -109,7 +109,11 @@ def test_suites_in_a_circle_are_refused() -> None:
         (None, LWS, "expected start_from in the suite"),
         (FROM_FIRST, {**CRT, "trained": "none"}, "tau None with trained 'none'"),
         (FROM_FIRST, {**CRT, "tau": 0.5}, "tau 0.5 with trained 'classifier'"),
-        (FROM_FIRST, {**CRT, "backbone_weights": "torchvision:ResNet18_Weights.IMAGENET1K_V1"}, "start_from brings its own"),
+        (
+            FROM_FIRST,
+            {**CRT, "backbone_weights": "torchvision:ResNet18_Weights.IMAGENET1K_V1"},
+            "start_from brings its own",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused(start: Any, model: dict[str, Any], expected: str) -> None:

@@ -220,12 +220,22 @@ def prepare(root: Path, classes: Literal[10, 100] | None = None) -> list[str]:
 
 
 def examine(
-    root: Path, found: Findings, *, miniature: bool = False, classes: Literal[10, 100] | None = None
+    root: Path,
+    found: Findings,
+    *,
+    miniature: bool = False,
+    classes: Literal[10, 100] | None = None,
+    imbalance_factor: float = 100.0,
+    imbalance: Literal["exponential", "step"] = "exponential",
+    selection_seed: int = 0,
 ) -> Contents | None:
     """Checksums, counts and labels of what is there of the two; the contents are those of CIFAR-100, or else 10.
 
-    The counts are those of the long tail with default options, or, in a miniature that is too small for it, with the
+    The counts are those of the long tail with these options, or, in a miniature that is too small for it, with the
     largest imbalance factor that it has images for.
+
+    Raises:
+        ValueError: an option is out of range.
     """
     try:
         present = _present(root, classes)
@@ -236,7 +246,7 @@ def examine(
             check_leaks(cifar, splits["train"], splits["test"], found)
             if not miniature:
                 check_published(cifar, found)
-        return _contents(present[0], found)
+        return _contents(present[0], found, imbalance_factor, imbalance=imbalance, selection_seed=selection_seed)
     except InputError as error:
         found.problem("files", str(error))
         return None
@@ -250,15 +260,14 @@ def _present(root: Path, classes: Literal[10, 100] | None = None) -> list[CIFAR]
     ]
 
 
-def _contents(cifar: CIFAR, found: Findings) -> Contents | None:
-    factor = 100.0
+def _contents(cifar: CIFAR, found: Findings, factor: float, **tail: Any) -> Contents | None:
     smallest = int(torch.from_numpy(cifar.train().labels).bincount(minlength=cifar.classes).min())
     if not smallest:
         return None
     if smallest < factor:
+        found.note("imbalance factor", f"{cifar.folder}: at most {smallest}, the images of a class; not {factor:g}")
         factor = float(smallest)
-        found.note("imbalance factor", f"{cifar.folder}: at most {smallest}, the images of a class; the default is 100")
-    data = CIFARLT(root=cifar.root, classes=cifar.classes, imbalance_factor=factor)
+    data = CIFARLT(root=cifar.root, classes=cifar.classes, imbalance_factor=factor, **tail)
     return Contents(
         class_names=data.class_names,
         group_names=data.group_names,

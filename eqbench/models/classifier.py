@@ -63,8 +63,8 @@ class Classifier(nn.Module):
         classifier: `linear`, or `cosine` with scale 30.
         norm: normalisation layers. With `batch`, the result depends on how a batch is dealt to workers.
         width: channels of the first stage of a backbone for small images, 16 by default.
-        backbone_weights: what the backbone starts from: `torchvision:ResNet152_Weights.IMAGENET1K_V1`, looked up among the
-            files that torch.hub has downloaded, or a file of tensors.
+        backbone_weights: what the backbone starts from: `torchvision:ResNet152_Weights.IMAGENET1K_V1`, looked up
+            among the files that torch.hub has downloaded, or a file of tensors.
         bias_prior: how probable each class is before training, to a loss of one binary decision per class: the bias of
             a linear classifier is -log((1 - p) / p). null, and other losses: torch's bias.
         trained: what training changes. What it does not is fixed: batch normalisation keeps its statistics too.

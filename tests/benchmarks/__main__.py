@@ -18,6 +18,7 @@ BENCHMARKS = {
     "recording": "what events, gradient statistics, checkpoints and MLflow cost",
     "losses": "time and memory of the losses beside eager spellings and other implementations",
     "lvis_index": "building and opening the index of an LVIS-size file, beside lvis, pycocotools and hotcoco",
+    "image_loading": "images per second from disk to a ready batch beside torchvision's ImageFolder; waiting for data",
     "losses_gpu": "the same on a GPU, beside reading the logits and writing the gradient; nothing without one",
 }
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,7 +27,7 @@ INHERITED = ("RAY_ADDRESS", "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "ML
 
 
 def main() -> None:
-    listing = "\n".join(f"  {name:<12}{what}" for name, what in BENCHMARKS.items())
+    listing = "\n".join(f"  {name:<14}{what}" for name, what in BENCHMARKS.items())
     parser = argparse.ArgumentParser(
         prog="python -m tests.benchmarks",
         description=__doc__,
