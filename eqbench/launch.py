@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from eqbench import cluster, engine, origin
 from eqbench.errors import EqbenchError
 from eqbench.progress import progress_for
 from eqbench.run_folder import RunFolder, SuiteFolder
-from eqbench.run_spec import RunSpec
+from eqbench.run_spec import Origin, RunSpec
 from eqbench.suite import Suite
 from eqbench.tracking import Follower, NullTracker, Tracker, resolve_uri, sync
 
@@ -126,26 +126,28 @@ def _say_if_behind(reasons: Sequence[str], console: Console) -> None:
 def dry_run(what: Launch, console: Console) -> None:
     """Print the runs, what would be skipped or continued, and what each needs; start nothing."""
     title = f"{what.suite.name}: {len(what.specs)} runs"
+    todo = engine.remaining(what.specs, what.folder)
+    waiting = origin.without_origin(todo, what.storage)
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for heading in ("run", "id", "would", "iterations", "samples", "workers"):
         table.add_column(heading, justify="right" if heading in ("iterations", "samples") else "left")
     for spec in what.specs:
         run = what.folder.run(spec.run_id)
         budget = spec.budget
-        table.add_row(
-            spec.name, spec.run_id, intent(run, spec), f"{budget.iterations:,}", f"{budget.samples:,}", _workers(spec)
-        )
+        cost = f"{budget.iterations:,}", f"{budget.samples:,}"
+        table.add_row(spec.name, spec.run_id, intent(run, spec, waiting), *cost, _workers(spec))
     console.print(table)
-    todo = engine.remaining(what.specs, what.folder)
     iterations = sum(spec.budget.iterations - what.folder.run(spec.run_id).newest_checkpoint for spec in todo)
     console.print(f"{len(todo)} runs and {iterations:,} iterations to do; nothing was started")
 
 
-def intent(run: RunFolder, spec: RunSpec) -> str:
+def intent(run: RunFolder, spec: RunSpec, waiting: Mapping[str, Origin]) -> str:
     """What `eqbench run` would do with a run."""
     if run.finished:
         return "skip: finished"
     iteration = run.newest_checkpoint
+    if spec.run_id in waiting:
+        return f"be refused: {waiting[spec.run_id].name} has not finished"
     if iteration:
         return f"continue from iteration {iteration}"
     return f"start from {spec.origin.name}" if spec.origin else "start"

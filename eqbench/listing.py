@@ -17,7 +17,7 @@ def listing(kind: str) -> list[dict[str, str]]:
     """Name and description of everything of a kind, one of `KINDS`; nothing is imported to find out.
 
     >>> [entry["name"] for entry in listing("tasks")]
-    ['classification', 'detection']
+    ['classification', 'detection', 'segmentation']
     """
     if kind == "suites":
         from eqbench.suite import list_suites

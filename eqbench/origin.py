@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,8 @@ from eqbench.run_spec import Origin, RunSpec
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+DEFAULT_STORAGE = Path("runs")
 
 
 class OriginMissing(Exception):
@@ -45,22 +48,25 @@ def load_weights(origin: Origin, storage: Path) -> dict[str, Tensor]:
     return {key.removeprefix("module."): value for key, value in state["ema"].items() if key.startswith("module.")}
 
 
+def without_origin(todo: Sequence[RunSpec], storage: Path) -> dict[str, Origin]:
+    """By run id, what runs start from where that has neither finished nor is among the runs to do."""
+    known = {spec.run_id for spec in todo}
+    origins = {spec.run_id: spec.origin for spec in todo if spec.origin and spec.origin.run_id not in known}
+    return {run_id: origin for run_id, origin in origins.items() if not folder_of(origin, storage).finished}
+
+
 def check_finished(todo: Sequence[RunSpec], storage: Path) -> None:
     """Whether every run has what it starts from: finished already, or among the runs to do.
 
     Raises:
         InputError: one has not; says which command makes it.
     """
-    known = {spec.run_id for spec in todo}
-    for spec in todo:
-        origin = spec.origin
-        if origin is None or origin.run_id in known or folder_of(origin, storage).finished:
-            continue
-        task, loss, seed = origin.name.split(" · ")
-        command = f"eqbench run {origin.suite} --only task={task} --only 'loss={loss}' --only seed={seed[1:]}"
+    for run_id, origin in without_origin(todo, storage).items():
+        name = next(spec.name for spec in todo if spec.run_id == run_id)
+        elsewhere = "" if storage == DEFAULT_STORAGE else f" --storage {shlex.quote(str(storage))}"
         raise InputError(
-            f"{spec.name!r} starts from {origin.name!r} ({origin.run_id}), which has not finished in "
-            f"{SuiteFolder(storage, origin.suite).path}; first: {command}"
+            f"{name!r} starts from {origin.name!r} ({origin.run_id}), which has not finished in "
+            f"{SuiteFolder(storage, origin.suite).path}; first: {origin.command}{elsewhere}"
         )
 
 

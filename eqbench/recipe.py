@@ -124,7 +124,7 @@ class SquareRootSampling(Model):
 
 
 class ProgressivelyBalancedSampling(Model):
-    """From each class in proportion to its samples in the first epoch, towards all classes equally in the last.
+    """From each class in proportion to its samples at first, closer to all classes equally with each epoch.
 
     In epoch t of T, counted from 0, class j of n_j samples is drawn with probability
     `(1 - t / T) n_j / sum_i n_i + t / (T C)`.

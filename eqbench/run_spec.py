@@ -34,7 +34,8 @@ class Resources(Model):
     """What a run uses of a machine or cluster, and how often it saves. Not part of its identity.
 
     Samples, normalisers and statistics do not depend on the number of workers. Batch normalisation does: each worker
-    normalises its own share unless `train.sync_batchnorm` is set; the result of such a run says so.
+    normalises its own share unless `train.sync_batchnorm` is set. So do mixup and CutMix, which mix the images of a
+    share. The result of such a run says so.
     """
 
     num_workers: Annotated[int, Field(ge=1, le=2**16)] = 1
@@ -108,6 +109,10 @@ class Origin(Model):
     suite: str
     run_id: str
     name: str
+    recipe: str = ""
+    """The same for runs that differ in their seed alone, unless a suite says which seed to start from."""
+    command: str = ""
+    """What trains it."""
 
 
 class RunSpec(Model):
@@ -148,6 +153,9 @@ class RunSpec(Model):
         fields["data"]["params"] = {
             key: value for key, value in fields["data"]["params"].items() if key not in PLACEMENT_PARAMETERS
         }
+        weights = fields["model"]["params"].get("backbone_weights")
+        if weights is not None and fields["model"]["source"] is not None:
+            fields["model"]["params"]["backbone_weights"] = "file"  # its content is in `source`
         options = fields["task"]["params"]
         fields["task"]["params"] = {key: options[key] for key in options if key not in OPTIONS_WITHOUT_EFFECT}
         if self.origin:
@@ -157,13 +165,24 @@ class RunSpec(Model):
     @property
     def run_id(self) -> str:
         """Twelve hexadecimal digits of the SHA-256 of the canonical JSON of `identity`."""
-        canonical = json.dumps(self.identity, sort_keys=True, separators=(",", ":"), allow_nan=False)
-        return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+        return digest(self.identity)
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """Everything that decides the result but the loss and the seed; runs that share it can be compared."""
+        fields = {key: value for key, value in self.identity.items() if key not in ("loss", "seed")}
+        return {**fields, "starts_from": self.origin.recipe} if self.origin else fields
 
     @property
     def name(self) -> str:
         """For people: `digits · softmax_eql · s0`."""
         return f"{self.task_label} · {self.loss_label} · s{self.seed}"
+
+
+def digest(fields: Mapping[str, Any]) -> str:
+    """Twelve hexadecimal digits of the SHA-256 of the canonical JSON of plain data."""
+    canonical = json.dumps(fields, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -15,10 +15,10 @@ from eqbench import plugins
 from eqbench.data import samplers
 from eqbench.data.base import Dataset
 from eqbench.errors import EqbenchError, InputError, nearest
-from eqbench.run_spec import Budget, Origin, RunSpec
+from eqbench.run_spec import Budget, RunSpec
 from eqbench.suite_binding import BoundLoss, BoundTask, bind
 from eqbench.suite_file import SuiteFile
-from eqbench.suite_origins import Origins
+from eqbench.suite_origins import Origins, describe
 from eqbench.suite_schema import SuiteSchema
 from eqbench.suite_yaml import Place
 from eqbench.tasks.base import Task
@@ -72,11 +72,10 @@ class _Expansion:
         parents = self._origins.of(task)
         for spec in _runs(self._source, self._suite, task, self._datasets, next(iter(parents.values()), None)):
             parent = parents.get(spec.seed)
-            yield spec.model_copy(update={"origin": _origin(parent)}) if parent else spec
-
-
-def _origin(parent: RunSpec) -> Origin:
-    return Origin(suite=parent.suite, run_id=parent.run_id, name=parent.name)
+            if parent is None or task.start_from is None:
+                yield spec
+            else:
+                yield spec.model_copy(update={"origin": describe(parent, task.start_from, self._source)})
 
 
 def _runs(
@@ -95,11 +94,12 @@ def _runs(
         if index == 0:
             with _located(source, (*task.place, "model"), task.model.name):
                 built.check_model()
-                built.check_origin(parent)
             with _located(source, (*task.place, "data"), task.data.name):
                 built.check_data()
         with _located(source, loss.place, loss.plugin.name):
             built.check_loss()
+        with _located(source, (*task.place, "start_from" if parent else "model"), task.model.name):
+            built.check_origin(parent)
         for seed in task.seeds:
             yield RunSpec(
                 suite=suite,

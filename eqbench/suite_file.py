@@ -20,6 +20,7 @@ class SuiteFile:
     def __init__(self, file: str, text: str) -> None:
         self.file = file
         self.text = text
+        self.overrides: list[str] = []
         self._overridden: set[Place] = set()
         data, self._sources = parse(text, file)
         if not isinstance(data, dict):
@@ -66,6 +67,7 @@ class SuiteFile:
             raise InputError(f"{origin}: expected key=value, e.g. -o train.epochs=2")
         value, _ = parse(text, origin)
         self._assign(keys, value, origin)
+        self.overrides.append(argument)
         if keys[0] in ("train", "resources"):
             for task in _entries(self.data.get("tasks")):
                 _discard(task, keys)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 
 from eqbench.errors import InputError, nearest
-from eqbench.run_spec import RunSpec
+from eqbench.run_spec import Origin, RunSpec, digest
 from eqbench.suite_binding import BoundLoss, BoundTask
 from eqbench.suite_file import SuiteFile
 from eqbench.suite_schema import StartFrom
@@ -85,6 +86,25 @@ class Origins:
                 return loaded.expand([f"task={start.task}", f"loss={start.loss}"], seeds)
         except InputError as error:
             raise self._source.error([(place, str(error))]) from error
+
+
+def describe(parent: RunSpec, start: StartFrom, source: SuiteFile) -> Origin:
+    """The run `parent`, as what a run of the suite `source` starts from because of `start`."""
+    recipe = {**parent.recipe, "loss": parent.identity["loss"], "seed": start.seed}
+    where = [start.suite, *_options(start.override)] if start.suite else [source.file, *_options(source.overrides)]
+    only = [f"task={parent.task_label}", f"loss={parent.loss_label}"]
+    command = ["eqbench", "run", *where, *(word for each in only for word in ("--only", each))]
+    return Origin(
+        suite=parent.suite,
+        run_id=parent.run_id,
+        name=parent.name,
+        recipe=digest(recipe),
+        command=shlex.join([*command, "--seeds", str(parent.seed)]),
+    )
+
+
+def _options(overrides: Sequence[str]) -> list[str]:
+    return [word for override in overrides for word in ("-o", override)]
 
 
 @contextmanager

@@ -57,7 +57,7 @@ def train(spec: RunSpec, folder: RunFolder, device: torch.device) -> Outcome:
     trainer = Trainer(build_model(task, spec, folder).to(device), config, device)
     checkpoints = Checkpoints(folder.checkpoints)
     first, elapsed, warnings = restore(trainer, checkpoints)
-    warnings += trainer.warnings()
+    warnings += trainer.warnings() + mixing_warnings(task, config.accumulate)
     recorder = Recorder(folder, task, trainer.model, device, budget, spec.data.params.get("root"))
     recorder.start(first)
     batches = training_batches(task, spec, first, device)
@@ -124,6 +124,14 @@ def build_model(task: Task, spec: RunSpec, folder: RunFolder) -> nn.Module:
             raise TrainingFailed(str(error)) from error
         model.start_from(weights)  # type: ignore[operator]
     return model
+
+
+def mixing_warnings(task: Task, accumulate: int) -> list[str]:
+    """What a reader of a result should know where training images are mixed."""
+    shares = distributed.world_size() * accumulate
+    if not task.data.mixes or shares == 1:
+        return []
+    return [f"images are mixed within each of {shares} shares of a batch: the result depends on their number"]
 
 
 def cost(spec: RunSpec, train_seconds: float, evaluate_seconds: float, device: torch.device) -> dict[str, Any]:

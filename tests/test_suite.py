@@ -47,6 +47,9 @@ def _in_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", [*sys.path])
 
 
+SMALLEST_MASKS = {"images": 20, "classes": 4, "size": 64, "scale": [64, 64], "eval_scale": [64, 64], "crop_size": 32}
+
+
 def expand(data: dict[str, Any], *overrides: str, **filters: Any) -> list[RunSpec]:
     Path("x.yaml").write_text(yaml.safe_dump(data, sort_keys=False))
     return load_suite("x.yaml", overrides).expand(**filters)
@@ -202,6 +205,31 @@ def test_refused_before_anything_runs(changes: dict[str, Any], message: str) -> 
     assert message in found
     assert found.startswith("x.yaml:")
     assert "\n" not in found
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (
+            suite(tasks=[task(model={"name": "segmentor", "architecture": "fcn", "backbone": "resnet8"})]),
+            "model 'segmentor' is not a classifier of images",
+        ),
+        (
+            suite(tasks=[task(task="segmentation", data={"name": "ade20k_miniature", **SMALLEST_MASKS})]),
+            "model 'classifier' is not a network of segmentation",
+        ),
+        (
+            suite(tasks=[task(data={"name": "ade20k_miniature", **SMALLEST_MASKS})]),
+            "needs a data set with one label per image, which ADE20KMiniature is not",
+        ),
+    ],
+    ids=["segmentor", "classifier", "masks"],
+)
+def test_a_model_or_data_of_another_task_are_refused(
+    data: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("EQBENCH_DATA", str(tmp_path / "data"))
+    assert message in refusal(data)
 
 
 def test_a_loss_that_needs_boxes_is_refused_for_images() -> None:
@@ -399,6 +427,21 @@ def test_shipped_suite(file: Path, made: Miniatures, monkeypatch: pytest.MonkeyP
     runs = len(shipped.expand())
     assert runs == int(header[2])
     assert runs == sum(math.prod(map(int, re.findall(r"\d+", part))) for part in header[3].split("+"))
+
+
+def test_the_tasks_of_the_paper_are_those_of_the_single_suites(made: Miniatures) -> None:
+    def recipes(name: str) -> dict[str, dict[str, Any]]:
+        file = find_suite(name)
+        specs = load_suite(file, instead_of_downloads(file, made)).expand(seeds=[0])
+        return {spec.task_label: {**spec.recipe, "resources": spec.resources.model_dump()} for spec in specs}
+
+    singles = [
+        recipe
+        for name in ("lvis_two_stage", "lvis_one_stage", "imagenet_lt", "places_lt", "inaturalist2018", "ade20k")
+        for recipe in recipes(name).values()
+    ]
+    for task_label, recipe in recipes("paper").items():
+        assert recipe in singles, task_label
 
 
 def test_suites_are_found_by_name_and_those_of_the_current_folder_first() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +108,9 @@ def test_suites_in_a_circle_are_refused() -> None:
         (FROM_FIRST, {**CRT, "width": 8}, "width 8: expected 4, that of the run it starts from"),
         (FROM_FIRST, {**LWS, "classifier": "cosine"}, "classifier 'cosine': expected 'linear'"),
         (None, LWS, "expected start_from in the suite"),
-        (FROM_FIRST, {**CRT, "trained": "none"}, "tau None with trained 'none'"),
+        (None, CRT, "expected start_from in the suite"),
+        (FROM_FIRST, {**CRT, "trained": "none", "tau": -1.0}, "tau -1.0: expected a number of at least 0"),
+        (FROM_FIRST, {**CRT, "trained": "none"}, "tau null with trained 'none'"),
         (FROM_FIRST, {**CRT, "tau": 0.5}, "tau 0.5 with trained 'classifier'"),
         (
             FROM_FIRST,
@@ -128,3 +131,38 @@ def test_runs_come_after_those_they_start_from() -> None:
     assert {spec.task_label for spec in first} == {"digits"}
     assert {spec.task_label for spec in second} == {"crt"}
     assert [spec.task_label for (spec, *_) in waves([spec for spec in specs if spec.origin])] == ["crt"]
+
+
+def test_what_a_second_stage_cannot_take_over_is_refused() -> None:
+    factors = two_stages(FROM_FIRST, LWS)
+    third = small_suites.task(name="tau", model={**CRT, "trained": "none", "tau": 0.5})
+    third["start_from"] = {"task": "crt", "loss": "cross_entropy"}
+    said = refusal({**factors, "tasks": [*factors["tasks"], third]})
+    assert "tasks[2].start_from" in said
+    assert "a run with trained 'scales' is more than backbone and classifier" in said
+    other = small_suites.task(losses=[{"name": "sigmoid_eql", "label": "eql"}])
+    second = small_suites.task(name="lws", model=LWS, start_from={"task": "digits", "loss": "eql"})
+    said = refusal(small_suites.suite(tasks=[other, second], losses=["cross_entropy"]))
+    assert "'digits · eql · s0' has 11 logits, cross_entropy on these data 10" in said
+
+
+def test_runs_that_start_from_other_seeds_of_one_run_share_a_recipe() -> None:
+    specs = runs(two_stages(FROM_FIRST))
+    one, other = (specs[f"crt · softmax_eql · s{seed}"] for seed in (0, 1))
+    assert one.run_id != other.run_id
+    assert one.recipe == other.recipe
+    from_another_loss = runs(two_stages({**FROM_FIRST, "loss": "softmax_eql"}))["crt · softmax_eql · s0"]
+    assert from_another_loss.recipe != one.recipe
+    from_one_seed = runs(two_stages({**FROM_FIRST, "seed": 0}))["crt · softmax_eql · s0"]
+    assert from_one_seed.recipe != one.recipe
+    assert from_one_seed.run_id == one.run_id
+
+
+def test_what_trains_the_first_stage_is_a_command() -> None:
+    origin = runs(two_stages(FROM_FIRST), "tasks.digits.data.imbalance_factor=20")["crt · softmax_eql · s1"].origin
+    assert origin is not None
+    words = shlex.split(origin.command)
+    assert words[:5] == ["eqbench", "run", "suite.yaml", "-o", "tasks.digits.data.imbalance_factor=20"]
+    again = load_suite("suite.yaml", [words[4]])
+    (spec,) = again.expand([words[6], words[8]], [int(words[10])])
+    assert spec.run_id == origin.run_id

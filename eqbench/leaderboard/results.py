@@ -87,9 +87,8 @@ class Record:
 
     @cached_property
     def recipe(self) -> dict[str, Any]:
-        """Everything that decides the result but the loss and the seed, flattened."""
-        fields = self.spec.identity
-        return flatten({name: value for name, value in fields.items() if name not in ("loss", "seed")})
+        """`RunSpec.recipe`, flattened."""
+        return flatten(self.spec.recipe)
 
 
 def canonical(fields: Mapping[str, Any]) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
@@ -99,6 +101,11 @@ def positive_terms(z: Tensor, exponent: Tensor | None, quality: Tensor | None) -
     power = size**exponent
     slope = exponent * (power / size) * distance.sign() * p * rest * loss
     return power * loss, -(slope + power * distance)
+
+
+def bias_of(prior: float) -> float:
+    """The bias with which the sigmoid of a logit is `prior`: -log((1 - prior) / prior)."""
+    return -math.log((1 - prior) / prior)
 
 
 def is_sigmoid(loss: Loss) -> bool:

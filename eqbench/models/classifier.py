@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Literal, cast
 
 import torch
@@ -13,9 +14,10 @@ from torch import Tensor, nn
 from torch.nn.functional import linear, normalize
 
 from eqbench.losses.base import Loss
-from eqbench.losses.sigmoid import is_sigmoid
-from eqbench.models.pretrained import content_digest, find_weights, load_weights
+from eqbench.losses.sigmoid import bias_of, is_sigmoid
+from eqbench.models.pretrained import check_weights, content_digest, load_weights
 from eqbench.models.resnet import LargeName, NormName, SmallName, build_backbone
+from eqbench.validation import show
 
 __all__ = ["Classifier", "CosineClassifier"]
 
@@ -95,7 +97,7 @@ class Classifier(nn.Module):
             load_weights(body, backbone_weights)
         head = (nn.Linear if classifier == "linear" else CosineClassifier)(features, loss.columns)
         if bias_prior is not None and is_sigmoid(loss):
-            nn.init.constant_(cast(Tensor, head.bias), -math.log((1 - bias_prior) / bias_prior))
+            nn.init.constant_(cast(Tensor, head.bias), bias_of(bias_prior))
         self.network = nn.Sequential(OrderedDict(backbone=body, classifier=head))
         self.scales = nn.Parameter(torch.ones(loss.columns)) if trained == "scales" else None
         self.loss = loss
@@ -112,26 +114,37 @@ class Classifier(nn.Module):
         Raises:
             ValueError, InputError: they do not.
         """
-        trained, tau = params["trained"], params["tau"]
+        trained, tau, weights = params["trained"], params["tau"], params["backbone_weights"]
         if (tau is not None) != (trained == "none"):
-            raise ValueError(f"tau {tau} with trained {trained!r}: expected a tau with trained 'none', and only there")
+            raise ValueError(
+                f"tau {show(tau)} with trained {trained!r}: expected a tau with trained 'none', and only there"
+            )
+        if tau is not None and not 0 <= tau < math.inf:
+            raise ValueError(f"tau {tau}: expected a number of at least 0")
         if trained == "none" and params["classifier"] != "linear":
             raise ValueError("tau is for a linear classifier; the rows of a cosine one have no length")
         prior = params["bias_prior"]
         if prior is not None and not (0 < prior < 1 and params["classifier"] == "linear"):
             raise ValueError(f"bias_prior {prior}: expected a probability between 0 and 1, of a linear classifier")
-        if parent is None and trained in ("scales", "none"):
-            raise ValueError(f"trained {trained!r}: the classifier stays as it is; expected start_from in the suite")
-        if parent is not None and params["backbone_weights"] is not None:
+        if parent is None and (trained in ("scales", "none") or (trained == "classifier" and weights is None)):
+            raise ValueError(f"trained {trained!r}: the rest stays as it starts; expected start_from in the suite")
+        if parent is not None and weights is not None:
             raise ValueError("backbone_weights: expected null, since start_from brings its own")
-        if params["backbone_weights"] is not None:
-            find_weights(params["backbone_weights"])
+        if weights is not None:
+            check_weights(partial(_pretrained_body, params), weights)
         if parent is None:
             return
+        if parent["trained"] in ("scales", "none") and trained != "classifier":
+            raise ValueError(
+                f"start_from: a run with trained {parent['trained']!r} is more than backbone and classifier; expected "
+                "one with trained 'all' or 'classifier'"
+            )
         same = SAME_AS_ORIGIN if trained == "classifier" else (*SAME_AS_ORIGIN, "classifier")
         for key in same:
             if params[key] != parent[key]:
-                raise ValueError(f"{key} {params[key]!r}: expected {parent[key]!r}, that of the run it starts from")
+                raise ValueError(
+                    f"{key} {show(params[key])}: expected {show(parent[key])}, that of the run it starts from"
+                )
 
     @classmethod
     def source_of(cls, params: Mapping[str, Any]) -> str | None:
@@ -167,3 +180,8 @@ class Classifier(nn.Module):
             return logits
         value: Tensor = self.loss(logits, labels, normalizer=normalizer)
         return value
+
+
+def _pretrained_body(params: Mapping[str, Any]) -> nn.Module:
+    """A backbone of colour images, which is what weights are made for."""
+    return build_backbone(params["backbone"], in_channels=3, norm=params["norm"], width=params["width"])[0]

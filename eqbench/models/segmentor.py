@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from eqbench.losses.base import Loss
+from eqbench.losses.sigmoid import is_sigmoid
 from eqbench.models import segmentation_networks as networks
-from eqbench.models.mmdet_heads import is_sigmoid
 from eqbench.models.pretrained import content_digest
 from eqbench.models.segmentation_networks import ArchitectureName, BackboneName
 

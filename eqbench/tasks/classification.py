@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from eqbench import plugins
 from eqbench.data.base import Dataset
 from eqbench.data.detection import DetectionDataset
+from eqbench.data.segmentation import SegmentationDataset
 from eqbench.evaluation import accuracy
 from eqbench.losses.base import Loss
 from eqbench.run_folder import RunFolder
@@ -68,9 +69,10 @@ class Classification(Task):
         return ClassificationEvaluator(self.data)
 
     def check_model(self) -> None:
-        super().check_model()
-        if isinstance(self.data, DetectionDataset):
+        if isinstance(self.data, DetectionDataset | SegmentationDataset):
             raise ValueError(f"needs a data set with one label per image, which {type(self.data).__name__} is not")
+        if not {"loss", "in_channels"} <= plugins.parameters(plugins.load("model", self.model.name)).keys():
+            raise ValueError(f"model {self.model.name!r} is not a classifier of images")
 
     def check_origin(self, parent: RunSpec | None) -> None:
         model = plugins.load("model", self.model.name)
@@ -80,6 +82,24 @@ class Classification(Task):
         if parent is not None and parent.model.name != self.model.name:
             raise ValueError(f"model {self.model.name!r}: expected {parent.model.name!r}, that of {parent.name!r}")
         model.check(self.model.params, parent.model.params if parent else None)
+        if parent is not None:
+            self._check_shapes(parent, with_classifier=self.model.params.get("trained") != "classifier")
+
+    def _check_shapes(self, parent: RunSpec, *, with_classifier: bool) -> None:
+        """Raises ValueError where weights of `parent` have another shape than this task's."""
+        from eqbench import tasks
+
+        theirs = self.data
+        if parent.data_digest != self.data.digest:
+            theirs = plugins.construct("dataset", parent.data.name, parent.data.params)
+        ours = {"channels": self.data.train.collate([])[0].shape[1]}
+        given = {"channels": theirs.train.collate([])[0].shape[1]}
+        if with_classifier:
+            ours["logits"] = self.build_loss().columns
+            given["logits"] = tasks.build_loss(parent.loss, theirs).columns
+        for what, number in given.items():
+            if number != ours[what]:
+                raise ValueError(f"{parent.name!r} has {number} {what}, {self.loss.name} on these data {ours[what]}")
 
     def check_loss(self) -> None:
         super().check_loss()

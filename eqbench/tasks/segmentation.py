@@ -84,6 +84,8 @@ class Segmentation(Task):
 
     def check_model(self) -> None:
         model_class = plugins.load("model", self.model.name)
+        if "build_loss" not in plugins.parameters(model_class) or hasattr(model_class, "pipelines"):
+            raise ValueError(f"model {self.model.name!r} is not a network of segmentation")
         if hasattr(model_class, "check"):
             model_class.check(self.model.params)
 

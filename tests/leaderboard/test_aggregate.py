@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 from scipy import stats
-from written_suites import Outcome, Outcomes, make_spec, top1, write_suite
+from written_suites import Outcome, Outcomes, make_spec, top1, write_run, write_suite
 
 from eqbench import leaderboard
 from eqbench.errors import InputError
 from eqbench.leaderboard.aggregate import Leaderboard
 from eqbench.run_folder import SuiteFolder
+from eqbench.run_spec import Origin
 
 BASELINE = [90.0, 91.0, 92.0, 93.0, 94.0]
 BETTER = [92.0, 92.9, 94.1, 95.2, 95.8]
@@ -248,3 +249,19 @@ def test_a_broken_result_counts_as_not_finished(tmp_path: Path) -> None:
     assert [str(problem) for problem in leaderboard.load([folder]).problems] == [
         "digits · cross_entropy · s1: not run yet"
     ]
+
+
+def test_seeds_that_start_from_seeds_of_one_run_share_a_column(tmp_path: Path) -> None:
+    folder = SuiteFolder(tmp_path, "stages")
+    folder.create()
+    specs = []
+    for seed, value in enumerate((45.0, 46.0, 47.0)):
+        first = make_spec("first", seed=seed, suite="stages")
+        origin = Origin(suite="stages", run_id=first.run_id, name=first.name, recipe="1f2e3d4c5b6a")
+        specs.append(make_spec("second", seed=seed, suite="stages", origin=origin.model_dump()))
+        write_run(folder, specs[-1], {"top1": value})
+    folder.write_plan(specs, "name: stages\n")
+    (column,) = leaderboard.load([folder]).columns
+    assert column.title == "second"
+    assert (column.entries["cross_entropy"].cells["top1"].value.mean, len(specs)) == (46.0, 3)
+    assert column.entries["cross_entropy"].cells["top1"].value.n == 3

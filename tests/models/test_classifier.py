@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
@@ -9,9 +11,10 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from eqbench import losses
+from eqbench import losses, plugins
 from eqbench.data.base import Draw
 from eqbench.data.digits import Digits
+from eqbench.errors import InputError
 from eqbench.models.classifier import Classifier, CosineClassifier
 from eqbench.models.resnet import LargeName, NormName, SmallName, build_backbone
 
@@ -161,3 +164,78 @@ def test_the_network_is_one_graph() -> None:
     model = classifier(classifier="cosine")
     explanation = torch._dynamo.explain(model.network)(torch.randn(3, 1, 8, 8))
     assert explanation.graph_break_count == 0
+
+
+def backbone_file(tmp_path: Path, name: str, wrap: Callable[[dict[str, Any]], Any]) -> tuple[str, nn.Module]:
+    """A file of the weights of a backbone, made from a random state of its own; and that backbone."""
+    torch.manual_seed(7)
+    body, _ = build_backbone(name, in_channels=3, norm="batch", width=None)  # type: ignore[arg-type]
+    torch.save(wrap({**body.state_dict(), "fc.weight": torch.zeros(3, 2)}), file := tmp_path / "weights.pth")
+    return str(file), body
+
+
+def prefixed(prefix: str) -> Callable[[dict[str, Any]], Any]:
+    return lambda state: {f"{prefix}{key}": value for key, value in state.items()}
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        prefixed(""),
+        prefixed("module."),
+        prefixed("backbone."),
+        lambda state: {"state_dict": prefixed("module.")(state), "epoch": 3},
+        lambda state: {"model": state},
+    ],
+    ids=["plain", "DataParallel", "detector", "state_dict", "model"],
+)
+def test_a_backbone_starts_from_a_file(tmp_path: Path, wrap: Callable[[dict[str, Any]], Any]) -> None:
+    file, body = backbone_file(tmp_path, "resnet10", wrap)
+    Classifier.check(options_of(backbone="resnet10", backbone_weights=file), None)
+    model = classifier("resnet10", in_channels=3, backbone_weights=file)
+    for key, value in body.state_dict().items():
+        assert torch.equal(model.network[0].state_dict()[key], value), key
+
+
+@pytest.mark.parametrize(
+    ("backbone", "wrap", "expected"),
+    [
+        ("resnet18", prefixed(""), "has no 'layer1.1.bn1.bias', which this ResNet has"),
+        ("resnet10", prefixed("network.backbone."), "name its run with start_from instead"),
+        ("resnet10", lambda _: [1, 2], "expected a mapping of names to tensors"),
+    ],
+    ids=["another network", "our own", "a list"],
+)
+def test_a_file_that_is_not_this_backbone_s_is_refused_before_training(
+    tmp_path: Path, backbone: str, wrap: Callable[[dict[str, Any]], Any], expected: str
+) -> None:
+    file, _ = backbone_file(tmp_path, "resnet10", wrap)
+    with pytest.raises(InputError, match=expected):
+        Classifier.check(options_of(backbone=backbone, backbone_weights=file), None)
+
+
+def options_of(**options: Any) -> dict[str, Any]:
+    """Every option of the classifier, with its default."""
+    supplied = plugins.KINDS["model"].supplied
+    own = {name: each.default for name, each in plugins.parameters(Classifier).items() if name not in supplied}
+    return {**own, **options}
+
+
+def test_the_bias_of_sigmoid_losses_begins_with_the_prior() -> None:
+    for loss, expected in (("bce", 0.01), ("cross_entropy", None)):
+        model = classifier(loss=losses.build(loss, num_classes=10), bias_prior=0.01)
+        priors = model.network[1].bias.sigmoid()
+        same = torch.allclose(priors, torch.full((10,), 0.01))
+        assert same is (expected is not None)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"bias_prior": 1.5}, "bias_prior 1.5: expected a probability between 0 and 1"),
+        ({"bias_prior": 0.1, "classifier": "cosine"}, "of a linear classifier"),
+    ],
+)
+def test_impossible_priors(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Classifier.check(options_of(backbone="resnet8", **options), None)

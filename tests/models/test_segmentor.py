@@ -215,7 +215,8 @@ def test_weights_of_another_backbone_are_found_by_their_name(tmp_path: Path, mon
     params = {**DEFAULTS, "backbone": "resnet101", "backbone_weights": "torchvision:ResNet50_Weights.IMAGENET1K_V1"}
     with pytest.raises(InputError, match=r"not of resnet101; expected torchvision:ResNet101_Weights\."):
         Segmentor.check(params)
-    Segmentor.check({**params, "backbone": "resnet50"})
+    with pytest.raises(InputError, match=r"resnet50-0676ba61\.pth: not a file of tensors"):
+        Segmentor.check({**params, "backbone": "resnet50"})
 
 
 def test_the_parameters_of_the_constructor_are_these() -> None:

@@ -127,6 +127,9 @@ def test_averaged_weights_are_what_a_second_stage_starts_from(tmp_path: Path) ->
     averaged = load_weights(origin, stages.storage)
     assert not torch.equal(averaged["network.classifier.weight"], stages.weights("digits")["network.classifier.weight"])
     assert stages.train("crt") is None
+    for key, value in stages.weights("crt").items():
+        if key.startswith("network.backbone."):
+            assert torch.equal(value, averaged[key])
 
 
 def test_without_the_first_run_the_second_says_so(tmp_path: Path) -> None:
@@ -134,8 +137,11 @@ def test_without_the_first_run_the_second_says_so(tmp_path: Path) -> None:
     failure = stages.train("crt") or {}
     assert "starts from 'digits · cross_entropy · s0'" in failure["failure"]
     assert "it has not finished" in failure["failure"]
-    with pytest.raises(InputError, match="first: eqbench run small --only task=digits --only 'loss=cross_entropy'"):
+    with pytest.raises(InputError) as refused:
         check_finished(of(stages, "crt"), tmp_path)
+    command = str(refused.value).partition("first: ")[2]
+    file = tmp_path / "suite.yaml"
+    assert command == f"eqbench run {file} --only task=digits --only loss=cross_entropy --seeds 0 --storage {tmp_path}"
     check_finished(of(stages, "digits", "crt"), tmp_path)
     assert stages.train("digits") is None
     check_finished(of(stages, "crt"), tmp_path)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
 from torch import nn
 
+from eqbench.losses.sigmoid import bias_of
 from eqbench.models.mmdet_heads.rules import RULES
 
 
@@ -29,4 +29,4 @@ def set_bias(head: nn.Module, prior: float) -> None:
         for each in [layers[0][-1]] if isinstance(layer, nn.Sequential) else layers:
             if each.bias is None:
                 raise ValueError(f"bias_prior: {type(head).__name__}.{name} has no bias")
-            each.bias.fill_(-math.log((1 - prior) / prior))
+            each.bias.fill_(bias_of(prior))

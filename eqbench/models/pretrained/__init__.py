@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
-from eqbench.models.pretrained.weights import TORCHVISION, content_digest, find_weights, load_weights
+from eqbench.models.pretrained.weights import (
+    TORCHVISION,
+    check_weights,
+    content_digest,
+    find_weights,
+    load_weights,
+)
 
-__all__ = ["TORCHVISION", "content_digest", "find_weights", "load_weights"]
+__all__ = ["TORCHVISION", "check_weights", "content_digest", "find_weights", "load_weights"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,12 +52,30 @@ def content_digest(name: str | None) -> str | None:
 
 
 def load_weights(backbone: nn.Module, name: str) -> None:
-    """Loads a file into a backbone; the file's classifier (`fc.`) is left out.
+    """Loads a file into a backbone; the file's classifier (`fc.`, `classifier.`) is left out.
 
     Raises:
         InputError: the file is missing or unreadable, or its tensors are not those of this backbone.
     """
+    backbone.load_state_dict(_fitting(backbone, find_weights(name)))
+
+
+def check_weights(backbone: Callable[[], nn.Module], name: str) -> None:
+    """Whether a file is there and has the tensors of the network that `backbone` makes; that is made without memory.
+
+    Raises:
+        InputError: it is not, or has not.
+    """
+    import torch
+
     file = find_weights(name)
+    with torch.device("meta"):
+        made = backbone()
+    _fitting(made, file)
+
+
+def _fitting(backbone: nn.Module, file: Path) -> dict[str, Tensor]:
+    """The file's tensors, which are those of the backbone."""
     given = _read(file)
     expected = backbone.state_dict()
     where = f"backbone_weights: {file}"
@@ -71,7 +91,7 @@ def load_weights(backbone: nn.Module, name: str) -> None:
     for name in sorted(given):
         if name not in expected:
             raise _error(where, f"has {name!r}, which this {kind} has not", name, expected)
-    backbone.load_state_dict(given)
+    return given
 
 
 def _error(where: str, problem: str, name: str, others: Any) -> InputError:
@@ -83,16 +103,24 @@ def _read(file: Path) -> dict[str, Tensor]:
     import torch
 
     try:
-        content = torch.load(file, map_location="cpu", weights_only=True)
+        content = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
     except Exception as error:  # whatever a damaged or foreign file makes of the unpickler
         reason = str(error).split("\n")[0]
         raise InputError(
             f"backbone_weights: {file}: not a file of tensors ({type(error).__name__}: {reason})"
         ) from error
-    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
-        content = content["state_dict"]
+    for key in ("state_dict", "model"):
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
     if not isinstance(content, dict) or not all(isinstance(part, torch.Tensor) for part in content.values()):
         raise InputError(f"backbone_weights: {file}: expected a mapping of names to tensors")
-    if any(key.startswith("backbone.") for key in content):
-        content = {key.removeprefix("backbone."): part for key, part in content.items() if key.startswith("backbone.")}
-    return {key: part for key, part in content.items() if not key.startswith("fc.")}
+    if any(key.startswith("network.backbone.") for key in content):
+        raise InputError(f"backbone_weights: {file}: a checkpoint of eqbench; name its run with start_from instead")
+    content = _without("module.", content)  # of DataParallel
+    content = _without("backbone.", {key: content[key] for key in content if key.startswith("backbone.")}) or content
+    content = _without("features.", content)  # of torchvision's MobileNets
+    return {key: part for key, part in content.items() if not key.startswith(("fc.", "classifier."))}
+
+
+def _without(prefix: str, content: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {key.removeprefix(prefix): part for key, part in content.items()}

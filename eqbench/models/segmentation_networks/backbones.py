@@ -13,16 +13,19 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Literal, cast, get_args
 
 from torch import Tensor, nn
 
 from eqbench.errors import InputError
-from eqbench.models.pretrained import TORCHVISION, find_weights, load_weights
+from eqbench.models.pretrained import TORCHVISION, check_weights, find_weights, load_weights
 from eqbench.models.resnet import SmallName, SmallResNet
 
 LargeName = Literal["resnet50", "resnet101", "mobilenet_v3_small", "mobilenet_v3_large"]
 BackboneName = SmallName | LargeName
+MIDDLE = {"mobilenet_v3_small": "2", "mobilenet_v3_large": "4"}
+"""The first block of stride 8, as torchvision takes."""
 WIDTH = 16
 """Channels of the first stage of a backbone for small images, where nothing else is said."""
 SMALLEST_WIDTH = 2
@@ -67,13 +70,14 @@ def build_backbone(name: BackboneName, *, weights: str | None, width: int | None
         ValueError: `width` does not fit.
     """
     check_width(name, width)
-    if weights is not None:
-        check_backbone_weights(name, weights)
     if name in get_args(SmallName):
+        if weights is not None:
+            check_backbone_weights(name, weights)
         return _small(cast(SmallName, name), WIDTH if width is None else width)
-    if name.startswith("resnet"):
-        return _resnet(name, weights)
-    return _mobilenet(name, weights)
+    network = _dilated(name)
+    if weights is not None:
+        load_weights(network, weights)
+    return _mobilenet(network, MIDDLE[name]) if name in MIDDLE else _resnet(network)
 
 
 def check_width(name: BackboneName, width: int | None) -> None:
@@ -92,7 +96,7 @@ def check_width(name: BackboneName, width: int | None) -> None:
 
 
 def check_backbone_weights(name: BackboneName, weights: str) -> None:
-    """Whether weights are there and are the backbone's, as far as their name says. Does not open the file.
+    """Whether weights are there and are the backbone's.
 
     Raises:
         InputError: they are not.
@@ -106,15 +110,21 @@ def check_backbone_weights(name: BackboneName, weights: str) -> None:
         family = get_model_weights(name).__name__
         if not weights.startswith(f"{TORCHVISION}{family}."):
             raise InputError(f"backbone_weights: {weights!r}: not of {name}; expected {TORCHVISION}{family}...")
+    check_weights(partial(_dilated, name), weights)
 
 
-def _resnet(name: str, weights: str | None) -> FeatureMaps:
-    from torchvision.models import resnet
+def _dilated(name: str) -> Any:
+    """torchvision's network without its classifier, with dilation in place of its last strides."""
+    from torchvision.models import mobilenetv3, resnet
 
-    network: Any = getattr(resnet, name)(replace_stride_with_dilation=[False, True, True])
+    if name.startswith("mobilenet"):
+        return getattr(mobilenetv3, name)(dilated=True).features
+    network = getattr(resnet, name)(replace_stride_with_dilation=[False, True, True])
     network.fc = nn.Identity()
-    if weights is not None:
-        load_weights(network, weights)
+    return network
+
+
+def _resnet(network: Any) -> FeatureMaps:
     names = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
     return FeatureMaps(
         {each: getattr(network, each) for each in names},
@@ -123,16 +133,8 @@ def _resnet(name: str, weights: str | None) -> FeatureMaps:
     )
 
 
-def _mobilenet(name: str, weights: str | None) -> FeatureMaps:
-    from torchvision.models import mobilenetv3
-
-    network: Any = getattr(mobilenetv3, name)(dilated=True)
-    if weights is not None:
-        load_weights(network, weights)
-    layers = dict(network.features.named_children())
-    middle = {"mobilenet_v3_small": "2", "mobilenet_v3_large": "4"}[
-        name
-    ]  # the first block of stride 8, as torchvision takes
+def _mobilenet(features: Any, middle: str) -> FeatureMaps:
+    layers = dict(features.named_children())
     channels = layers[middle].out_channels
     return FeatureMaps(
         layers,

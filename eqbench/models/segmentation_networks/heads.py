@@ -5,12 +5,13 @@ Legend: n images, K columns of logits, H' x W' the resolution of the feature map
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+
+from eqbench.losses.sigmoid import bias_of
 
 ArchitectureName = Literal["fcn", "deeplabv3", "lraspp"]
 
@@ -76,7 +77,7 @@ def set_bias(last_layers: list[Any], prior: float) -> None:
     """Sets the sum of the last layers' biases to -log((1 - prior) / prior) in all columns, 0 < prior < 1."""
     for layer in last_layers:
         layer.bias.zero_()
-    last_layers[0].bias.fill_(-math.log((1 - prior) / prior))
+    last_layers[0].bias.fill_(bias_of(prior))
 
 
 def _fcn_head(channels: int, columns: int) -> nn.Sequential:
