@@ -25,14 +25,17 @@ help: ## this list
 quickstart: $(VENV)/.installed ## run suites/quickstart.yaml and show its leaderboard; what is done is skipped
 	@$(VENV)/bin/eqbench run suites/quickstart.yaml
 
-# Tests with Ray mostly wait for its processes: they run beside the others and are shown after them.
+# Three parts at the same time, since each waits a lot: for Ray, for servers, for processes that it has killed.
+TESTS_OF_NETWORKS := eqbench tests/losses tests/models
 test: $(VENV)/.installed-dev ## every test but the slow comparisons of `make bench`
 	@$(PY) -m pytest -m ray -p no:cacheprovider >$(VENV)/tests-with-ray.log 2>&1 & ray=$$!; \
-	trap 'kill -INT $$ray 2>/dev/null' INT TERM; \
-	$(PY) -m pytest -m 'not ray'; others=$$?; \
-	wait $$ray; with_ray=$$?; \
+	$(PY) -m pytest -m 'not ray' -p no:cacheprovider $(TESTS_OF_NETWORKS) >$(VENV)/tests-of-networks.log 2>&1 & networks=$$!; \
+	trap 'kill -INT $$ray $$networks 2>/dev/null' INT TERM; \
+	$(PY) -m pytest -m 'not ray' $(TESTS_OF_NETWORKS:%=--ignore %); failed=$$?; \
+	wait $$networks || failed=$$?; wait $$ray || failed=$$?; \
+	echo "Losses and models:"; cat $(VENV)/tests-of-networks.log; \
 	echo "Tests with Ray:"; cat $(VENV)/tests-with-ray.log; \
-	exit $$((others > with_ray ? others : with_ray))
+	exit $$failed
 
 bench: $(VENV)/.installed-dev ## measure speed and memory beside other implementations
 	@$(PY) -m tests.benchmarks

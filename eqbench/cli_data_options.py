@@ -38,7 +38,8 @@ DECLARED: dict[str, Any] = {
         int | None, typer.Option(help="Of coco_format: training images above which c is f.", rich_help_panel=PANEL)
     ],
     "eval_split": Annotated[
-        str | None, typer.Option(help="Of image_folder, mask_folder: val or test.", rich_help_panel=PANEL)
+        str | None,
+        typer.Option(help="Of imagenet_lt, places_lt, image_folder, mask_folder: val or test.", rich_help_panel=PANEL),
     ],
     "classes": Annotated[int | None, typer.Option(help="Of cifar_lt: 10 or 100.", rich_help_panel=PANEL)],
     "imbalance_factor": Annotated[

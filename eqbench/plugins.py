@@ -20,7 +20,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
 from eqbench.errors import EnvironmentProblem, InputError, nearest
-from eqbench.validation import Problem, dotted, expectation, explain, show
+from eqbench.validation import Problem, dotted, expectation, explain, show, wrong_length
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
@@ -185,7 +185,7 @@ def bind(cls: type[Any], params: Mapping[str, Any], *, where: str, supplied: Col
             adapter: TypeAdapter[Any] = TypeAdapter(parameter.annotation)
             bound[key] = adapter.validate_json(_as_json(value), strict=True)
         except ValidationError as error:
-            problems.append(_wrong_type(key, error, value))
+            problems.append(_wrong_type(key, error, value, parameter.annotation))
         except (PydanticUserError, ValueError) as error:
             reason = str(error).split("\n")[0]
             problems.append(((key,), f"{cls.__name__} cannot be set from a file: {reason}"))
@@ -284,8 +284,10 @@ def _refusal(cls: type[Any], key: str, known: Collection[str], supplied: Collect
     return f"unknown parameter of {cls.__name__}{nearest(key, known)} (known: {', '.join(known) or 'none'})"
 
 
-def _wrong_type(key: str, error: ValidationError, value: object) -> Problem:
+def _wrong_type(key: str, error: ValidationError, value: object, annotation: object) -> Problem:
     details = error.errors(include_url=False)
+    if length := wrong_length(value, annotation):
+        return (key,), length
     if len(details) == 1:
         return (key, *details[0]["loc"]), explain(details[0])
     expected = dict.fromkeys(expectation(detail) for detail in details)

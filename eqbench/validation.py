@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+import types
+import typing
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from eqbench.errors import nearest
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 Problem = tuple[tuple[str | int, ...], str]
 """A place in nested data and what is wrong there."""
 
+ANY_LENGTH = -1
 _EXPECTED = {
     "bool_type": "true or false",
     "dict_type": "a mapping (key: value)",
@@ -50,6 +53,40 @@ def show(value: object) -> str:
         return str({None: "null", True: "true", False: "false"}[value])
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def first_few(values: Sequence[object], number: int = 5) -> str:
+    """The first of many, with dots where there are more.
+
+    >>> first_few([3, 4]), first_few("abcdef")
+    ('3, 4', 'a, b, c, d, e, ...')
+    """
+    return ", ".join([*map(str, values[:number]), *(["..."] if len(values) > number else [])])
+
+
+def wrong_length(value: object, annotation: object) -> str | None:
+    """What is wrong with a list that has another length than the tuple that is wanted; None if it has not.
+
+    >>> wrong_length([0.5], tuple[float, float] | None), wrong_length([1, 2], tuple[int, ...])
+    ('1 number, expected 2 or null', None)
+    """
+    union = typing.get_origin(annotation) in (typing.Union, types.UnionType)
+    choices = typing.get_args(annotation) if union else (annotation,)
+    lengths = {_length(choice) for choice in choices} - {0}
+    if not isinstance(value, list | tuple) or not lengths or lengths & {ANY_LENGTH, len(value)}:
+        return None
+    numbers = bool(value) and all(isinstance(item, int | float) and not isinstance(item, bool) for item in value)
+    unit = ("number" if numbers else "entry") if len(value) == 1 else ("numbers" if numbers else "entries")
+    null = " or null" if type(None) in choices else ""
+    return f"{len(value)} {unit}, expected {' or '.join(map(str, sorted(lengths)))}{null}"
+
+
+def _length(annotation: object) -> int:
+    """Of a tuple; `ANY_LENGTH` for a list or tuple without a fixed one, 0 for what is none."""
+    items = typing.get_args(annotation)
+    if annotation in (list, tuple) or typing.get_origin(annotation) is list or ... in items:
+        return ANY_LENGTH
+    return len(items) if typing.get_origin(annotation) is tuple else 0
 
 
 def dotted(path: Iterable[str | int]) -> str:

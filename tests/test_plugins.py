@@ -188,5 +188,41 @@ def test_wrong_parameters(params: dict[str, Any], expected: str) -> None:
     assert expected in problems(**params)
 
 
+class Pairs:
+    def __init__(
+        self,
+        *,
+        scale: tuple[float, float] = (0.5, 1.0),
+        jitter: tuple[float, float, float, float] | None = None,
+        names: tuple[str, str] = ("a", "b"),
+        nested: list[tuple[int, int]] | None = None,
+    ) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("params", "expected"),
+    [
+        ({"scale": [0.5]}, "data.scale: 1 number, expected 2"),
+        ({"scale": [0.5, 1, 1]}, "data.scale: 3 numbers, expected 2"),
+        ({"scale": []}, "data.scale: 0 entries, expected 2"),
+        ({"jitter": [1, 2]}, "data.jitter: 2 numbers, expected 4 or null"),
+        ({"names": ["a"]}, "data.names: 1 entry, expected 2"),
+        ({"scale": [0.5, "x"]}, "data.scale[1]: 'x', expected a number"),
+        ({"scale": 3}, "data.scale: 3, expected a list"),
+    ],
+)
+def test_a_list_of_the_wrong_length(params: dict[str, Any], expected: str) -> None:
+    with pytest.raises(plugins.ParameterError) as caught:
+        plugins.bind(Pairs, params, where="data")
+    assert str(caught.value) == expected
+
+
+def test_a_nested_list_of_the_wrong_length_is_not_taken_for_the_outer_one() -> None:
+    with pytest.raises(plugins.ParameterError) as caught:
+        plugins.bind(Pairs, {"nested": [[1, 2], [3]]}, where="data")
+    assert "expected 2" not in str(caught.value)
+    assert str(caught.value).startswith("data.nested[1]")
+
+
 def test_all_problems_are_listed() -> None:
     assert len(problems(tau="x", size=1.5, speed=3).splitlines()) == 3

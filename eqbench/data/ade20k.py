@@ -108,15 +108,10 @@ def examine(root: Path, found: Findings, *, miniature: bool = False) -> Contents
     except InputError as error:
         found.problem("layout", str(error))
         return None
-    contents = examination.examine(layout, found, decode)
+    contents = examination.examine(layout, found)
     if contents is not None and not miniature:
         _check_counts(contents, found)
     return contents
-
-
-def decode(root: Path, path: str) -> list[tuple[str, str]]:
-    """What there is to say about an image or a mask, given by its path below `root`."""
-    return examination.decode_file(root, path, MASKS)
 
 
 def prepare(root: Path) -> list[str]:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from eqbench.data.base import Draw, Samples
 from eqbench.data.cifar_files import CIFAR, FOLDERS, WHERE_TO_GET, find_cifar
-from eqbench.data.cifar_files.examination import check_counts, check_leaks, check_published, file_findings
+from eqbench.data.cifar_files.examination import file_findings, is_whole
 from eqbench.data.digits import long_tail_counts
 from eqbench.data.image_files.normalization import Normalization
 from eqbench.data.labelled_images.long_tail import LongTailedImages
@@ -26,6 +26,7 @@ from eqbench.data.labelled_images.mixing import Mixing
 from eqbench.data.labelled_images.random_state import torch_random_state
 from eqbench.data.verification import Contents, Findings
 from eqbench.errors import InputError
+from eqbench.validation import first_few
 
 __all__ = ["CIFARLT"]
 
@@ -211,6 +212,9 @@ def prepare(root: Path, classes: Literal[10, 100] | None = None) -> list[str]:
     """
     lines = []
     for cifar in _present(root, classes):
+        if missing := cifar.missing_files():
+            raise InputError(f"{cifar.root}: missing: {first_few(missing)}; {WHERE_TO_GET[cifar.classes]}")
+        _ = cifar.class_names
         train, test = cifar.train(), cifar.test()
         lines.append(
             f"CIFAR-{cifar.classes}: {cifar.root / cifar.folder}: {len(train.labels):,} training images, "
@@ -239,17 +243,13 @@ def examine(
     """
     try:
         present = _present(root, classes)
-        for cifar in present:
-            splits = {"train": cifar.train(), "test": cifar.test()}
-            for split, batch in splits.items():
-                check_counts(cifar, split, batch, found, miniature=miniature)
-            check_leaks(cifar, splits["train"], splits["test"], found)
-            if not miniature:
-                check_published(cifar, found)
-        return _contents(present[0], found, imbalance_factor, imbalance=imbalance, selection_seed=selection_seed)
     except InputError as error:
         found.problem("files", str(error))
         return None
+    whole = [cifar for cifar in present if is_whole(cifar, found, miniature=miniature)]
+    for cifar in whole[:1]:
+        return _contents(cifar, found, imbalance_factor, imbalance=imbalance, selection_seed=selection_seed)
+    return None
 
 
 def _present(root: Path, classes: Literal[10, 100] | None = None) -> list[CIFAR]:

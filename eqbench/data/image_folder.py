@@ -12,6 +12,7 @@ from typing import Any, Literal
 import torch
 
 from eqbench.data.image_files.checking import EXTENSIONS, image_findings
+from eqbench.data.image_files.comparison import same_content
 from eqbench.data.labelled_images.dataset import LabelledImages
 from eqbench.data.labelled_images.image_list import ImageList, PathColumn
 from eqbench.data.verification import Contents, Findings
@@ -218,12 +219,5 @@ def _leaks(root: Path, train: Split, evaluation: Split) -> Iterator[str]:
         trained.setdefault(path.rpartition("/")[2], []).append(path)
     for path in evaluation.paths:
         for other in trained.get(path.rpartition("/")[2], ()):
-            if _same_content(root / path, root / other):
+            if same_content(root / path, root / other):
                 yield f"{path} is {other}"
-
-
-def _same_content(one: Path, other: Path) -> bool:
-    try:
-        return one.stat().st_size == other.stat().st_size and one.read_bytes() == other.read_bytes()
-    except OSError:
-        return False  # whether files can be read is looked at elsewhere

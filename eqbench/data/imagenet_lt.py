@@ -53,13 +53,20 @@ class ImageNetLT(ListedDataset):
         super().__init__(root=root, eval_split=eval_split, color_jitter=color_jitter, **options)
 
 
-def examine(root: Path, found: Findings, *, miniature: bool = False) -> Contents | None:
-    """Check lists, counts, classes and leaks; tells `found`, raises nothing for bad data."""
+def examine(
+    root: Path, found: Findings, *, miniature: bool = False, eval_split: Literal["val", "test"] | None = None
+) -> Contents | None:
+    """Check lists, counts, classes and leaks; tells `found`, raises nothing for bad data.
+
+    Without `eval_split` both evaluation splits are looked at, and the contents have the digests of both. Digests are
+    those with the default thresholds of the groups.
+    """
     return examine_lists(
         ImageNetLT,
         root,
         found,
         miniature=miniature,
+        eval_split=eval_split,
         wrong=wrong_downloads.imagenet,
         order=not_ascending,
         decode=image_findings,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from eqbench.data.lvis import LVIS
+from eqbench.data.miniatures import data_folder
 from eqbench.data.scenes import Parameters, make_once
 
 __all__ = ["LVISMiniature"]
@@ -39,5 +39,5 @@ class LVISMiniature(LVIS):
         masks: bool = True,
     ) -> None:
         parameters = Parameters(images=images, classes=classes, seed=seed, size=size)
-        folder = Path(os.environ.get("EQBENCH_DATA") or "data") if root is None else root
+        folder = data_folder() if root is None else root.expanduser()
         super().__init__(root=make_once(folder, parameters), version="v1", masks=masks)

@@ -82,18 +82,16 @@ def examine(
         found: gets what is wrong.
         miniature: of no consequence here, there are no counts to expect.
         ignore, reduce_zero, eval_split: as of `MaskFolder`.
+
+    Raises:
+        ValueError: `ignore` is the value of a class.
     """
     try:
         layout = find_layout(root, ignore, reduce_zero, eval_split)
-    except (InputError, ValueError) as error:
+    except InputError as error:
         found.problem("layout", str(error))
         return None
-    return examination.examine(layout, found, decode)
-
-
-def decode(root: Path, path: str) -> list[tuple[str, str]]:
-    """What there is to say about an image or a mask, given by its path below `root`."""
-    return examination.decode_file(root, path, MASKS)
+    return examination.examine(layout, found)
 
 
 def prepare(root: Path, ignore: int = 255, reduce_zero: bool = False, eval_split: EvalSplit = "val") -> list[str]:

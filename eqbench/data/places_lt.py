@@ -12,6 +12,7 @@ from eqbench.data.image_files.checking import image_findings
 from eqbench.data.image_lists import wrong_downloads
 from eqbench.data.image_lists.dataset import ListedDataset
 from eqbench.data.image_lists.examination import examine_lists
+from eqbench.data.image_lists.finding import absolute
 from eqbench.data.image_lists.layouts import PlacesLayout
 from eqbench.data.image_lists.preparation import prepare_lists
 from eqbench.data.image_lists.releases import PLACES_LT
@@ -53,13 +54,22 @@ class PlacesLT(ListedDataset):
         super().__init__(root=root, eval_split=eval_split, color_jitter=color_jitter, **options)
 
 
-def examine(root: Path, found: Findings, *, miniature: bool = False) -> Contents | None:
-    """Check lists, counts, classes and leaks; tells `found`, raises nothing for bad data."""
+def examine(
+    root: Path, found: Findings, *, miniature: bool = False, eval_split: Literal["val", "test"] | None = None
+) -> Contents | None:
+    """Check lists, counts, classes and leaks; tells `found`, raises nothing for bad data.
+
+    Without `eval_split` both evaluation splits are looked at, and the contents have the digests of both. Digests are
+    those with the default thresholds of the groups.
+    """
+    for reason in () if miniature else wrong_downloads.places_beside(absolute(root)):
+        found.note("another download beside this one", reason)
     return examine_lists(
         PlacesLT,
         root,
         found,
         miniature=miniature,
+        eval_split=eval_split,
         wrong=wrong_downloads.places,
         decode=image_findings if miniature else place_findings,
     )

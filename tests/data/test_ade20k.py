@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from eqbench.data.ade20k import ADE20K, decode, examine, prepare
+from eqbench.data.ade20k import ADE20K, examine, prepare
 from eqbench.data.base import Draw
 from eqbench.data.pixel_masks.class_lists import ADE20K_CLASSES
 from eqbench.data.segmentation import GROUPS, groups_by_pixels
@@ -100,6 +101,7 @@ def test_names_that_begin_alike_are_kept_whole(root: Path) -> None:
         (["Idx\tRatio", "1\t0.5"], "line 1: 'Idx\\\\tRatio'; expected column heads with Idx and Name"),
         (["Idx\tName", "1\twall", "3\ttree"], "line 3: Idx '3'; expected 2"),
         (["Idx\tName", "1\twall", "2"], "line 3: '2'; expected a name in column 2"),
+        (["Name\tIdx", "wall\t1", "tree"], "line 3: Idx ''; expected 2"),
         (["Idx\tName"], "0 classes; expected 1 to 253"),
         ([], "line 1: ''; expected column heads"),
     ],
@@ -198,7 +200,7 @@ def test_examination(root: Path) -> None:
     assert list(contents.groups) == list(data.groups)
     assert {split: len(files) for split, files in contents.files.items()} == {"train": 12, "val": 6}
     assert all((root / path).is_file() for files in contents.files.values() for path in files)
-    assert [decode(root, path) for path in contents.files["train"]] == [[]] * 12
+    assert [contents.decode(root, path) for path in contents.files["train"]] == [[]] * 12
 
 
 def test_counts_of_the_real_one_are_expected(root: Path) -> None:
@@ -218,7 +220,46 @@ def test_examination_finds_leaks(root: Path) -> None:
     for of in (image_of, mask_of):
         shutil.copy(of(root), of(root, 1, "val").with_name(of(root).name))
     _, found = examined(root)
+    assert found.problems["images in both splits"].items == [
+        f"{image_of(root, 1, 'val').with_name(image_of(root).name)} is {image_of(root)}"
+    ]
+    with Image.open(image_of(root)) as image:
+        write_image(image_of(root, 1, "val").with_name(image_of(root).name), image.copy(), quality=50)
+    _, found = examined(root)
     assert found.problems["images in both splits"].number == 1
+    assert "00002.jpg has name and mask of " in found.problems["images in both splits"].items[0]
+
+
+def test_examination_finds_the_same_mask_under_several_names(root: Path) -> None:
+    shutil.copy(mask_of(root, 1), mask_of(root, 6))
+    namesake = image_of(root, 1, "val").with_name(image_of(root, 1).name)
+    write_image(namesake, Image.new("RGB", (WIDTH, HEIGHT)))
+    shutil.copy(mask_of(root, 1), mask_of(root, 1, "val").with_name(mask_of(root, 1).name))
+    _, found = examined(root)
+    assert found.problems["images in both splits"].items == [f"{namesake} has name and mask of {image_of(root, 1)}"]
+
+
+def test_examination_finds_images_with_masks_of_one_value_in_both_splits(root: Path) -> None:
+    for split in ("train", "val"):
+        for number in (1, 2):
+            write_image(mask_of(root, number, split), np.full((HEIGHT, WIDTH), 2, np.uint8))
+    _, found = examined(root)
+    assert found.ok
+    assert not found.notes.keys() & {"masks in both splits"}
+    for of in (image_of, mask_of):
+        shutil.copy(of(root), of(root, 1, "val").with_name(of(root).name))
+    _, found = examined(root)
+    assert found.problems["images in both splits"].number == 1
+
+
+def test_nothing_to_learn_from(root: Path) -> None:
+    for number in range(1, 7):
+        write_image(mask_of(root, number), np.zeros((HEIGHT, WIDTH), np.uint8))
+    _, found = examined(root)
+    (said,) = found.problems["nothing to learn from"].items
+    assert said.endswith("annotations/training: every pixel of every mask is ignored; there is nothing to learn")
+    with pytest.raises(InputError, match="every pixel of every mask is ignored"):
+        prepare(root)
 
 
 def test_examination_notes_classes_without_pixels(root: Path) -> None:

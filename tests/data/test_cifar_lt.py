@@ -17,6 +17,7 @@ from torchvision.transforms import v2
 from eqbench import plugins
 from eqbench.data import cifar_lt
 from eqbench.data.base import Draw
+from eqbench.data.cifar_files import read_batch
 from eqbench.data.cifar_files.examination import checksums
 from eqbench.data.cifar_lt import CIFARLT, long_tail
 from eqbench.data.verification import Findings
@@ -164,6 +165,18 @@ def cut(name: str, share: float) -> Callable[[Path], None]:
     return apply
 
 
+def nest(name: str, **entries: Any) -> Callable[[Path], None]:
+    """As `change`, with 100,000 lists in one another in place of "NESTED"; `pickle` reads, but does not write those."""
+
+    def apply(folder: Path) -> None:
+        change(name, **entries)(folder)
+        parts = (folder / name).read_bytes().split(b"X\x06\0\0\0NESTED")
+        (folder / name).write_bytes((b"]" * 100_000 + b"a" * 99_999).join(parts))
+        assert len(parts) == 2
+
+    return apply
+
+
 FORTY = list(range(10)) * 4
 FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "file missing": (lambda folder: (folder / "data_batch_3").unlink(), "data_batch_3: no such file"),
@@ -179,10 +192,30 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "label negative": (change("data_batch_1", labels=[-1, *FORTY[1:]]), "-1 of image 0"),
     "label a fraction": (change("data_batch_1", labels=[0.5, *FORTY[1:]]), "0.5 of image 0"),
     "label missing": (change("data_batch_1", labels=FORTY[1:]), "labels: 39 of them; expected one for each of 40"),
-    "no labels": (change("data_batch_1", labels=None), "labels: NoneType; expected one for each"),
+    "no labels": (change("data_batch_1", labels=None), "labels: they are a NoneType; expected one for each"),
     "other size": (change("data_batch_1", data=np.zeros((40, 12), np.uint8)), r"data is uint8 of shape \(40, 12\)"),
     "floats": (change("data_batch_1", data=np.zeros((40, 3072))), "data is float64 of shape"),
     "no array": (change("data_batch_1", data="pixels"), "data is a str; expected an array"),
+    "label a matrix": (
+        change("data_batch_1", labels=np.zeros((40, 1), int)),
+        r"labels: they are int64 of shape \(40, 1",
+    ),
+    "labels one number": (
+        change("data_batch_1", labels=np.array(7)),
+        r"labels: they are int64 of shape \(\); expected",
+    ),
+    "label nested": (
+        nest("data_batch_1", labels=[*FORTY[:-1], "NESTED"]),
+        "labels: a list of image 39; expected a whole",
+    ),
+    "label of many digits": (change("data_batch_1", labels=[10**5000, *FORTY[1:]]), "labels: a int of image 0; exp"),
+    "label a text": (change("data_batch_1", labels=["cat", *FORTY[1:]]), "labels: a str of image 0"),
+    "key a number": (
+        lambda folder: dump(folder / "data_batch_1", batch(FORTY, 1) | {10**5000: 1}),
+        "data_batch_1: has a int for a key; expected names",
+    ),
+    "names nested": (nest("batches.meta", label_names=["NESTED"] * 10), "label_names is not a list of 10 names"),
+    "names missing": (lambda folder: (folder / "batches.meta").unlink(), "batches.meta: no such file"),
     "names": (change("batches.meta", label_names=["a"]), "label_names is not a list of 10 names"),
 }
 
@@ -208,20 +241,31 @@ def test_a_pickle_that_would_run_something_does_not(root: Path, protocol: int) -
 
 
 def test_random_damage_is_refused_or_read_and_nothing_else(root: Path) -> None:
+    """Three bytes of what is no pixel: the beginning of the file, or labels and names behind the pixels."""
     file = root / FOLDER / "data_batch_1"
+    change(file.name, filenames=...)(root / FOLDER)
     content = file.read_bytes()
+    behind = content.index(b"labels")
+    assert behind > 40 * 3072
     random = np.random.default_rng(0)
-    refused = 0
-    for _ in range(60):
+    refused = {"beginning": 0, "labels": 0}
+    messages = []
+    for part, span in (("beginning", range(200)), ("labels", range(behind, len(content)))) * 100:
         damaged = bytearray(content)
-        for position in random.integers(0, 400, size=3):
-            damaged[position] = random.integers(0, 256)
+        for position in random.choice(span, size=3, replace=False):
+            damaged[position] ^= random.integers(1, 256)
         file.write_bytes(damaged)
         try:
-            _ = cifar(root).digest
-        except InputError:
-            refused += 1
-    assert refused > 30
+            read = read_batch(file, 10)
+        except InputError as error:
+            messages.append(str(error))
+            refused[part] += 1
+            continue
+        assert (read.images.dtype, read.labels.dtype, read.images.shape[1:]) == (np.uint8, np.int64, (3, 32, 32))
+        assert len(read.images) == len(read.labels)
+        assert set(read.labels.tolist()) <= set(range(10))
+    assert min(refused.values()) > 50, refused
+    assert all(message.startswith(f"{file}: ") and "\n" not in message for message in messages)
 
 
 @pytest.mark.parametrize(
@@ -273,6 +317,43 @@ def test_other_files_than_the_published_ones_are_found(root: Path) -> None:
         f"{FOLDER}: 30 test images, expected 10,000",
     ]
     assert found.problems["images of a class"].number == 20
+
+
+@pytest.mark.parametrize("miniature", [False, True])
+def test_every_missing_file_is_a_problem(root: Path, miniature: bool) -> None:
+    missing = [f"{FOLDER}/data_batch_2", f"{FOLDER}/batches.meta"]
+    for path in missing:
+        (root / path).unlink()
+    found = Findings()
+    assert cifar_lt.examine(root, found, miniature=miniature) is None
+    assert found.problems["files missing"].items == [f"{path}: no such file" for path in missing]
+    assert "download=True" in found.problems["files missing"].advice
+    with pytest.raises(InputError, match=f"missing: {', '.join(missing)}; get the Python version of CIFAR-10 from"):
+        cifar_lt.prepare(root)
+
+
+def test_names_that_are_none_are_found_by_preparing_too(root: Path) -> None:
+    change("batches.meta", label_names=["a"])(root / FOLDER)
+    with pytest.raises(InputError, match="label_names is not a list of 10 names"):
+        cifar_lt.prepare(root)
+
+
+def test_one_damaged_version_does_not_hide_the_other(root: Path) -> None:
+    (root / "cifar-100-python").mkdir()
+    (root / "cifar-100-python" / "train").touch()
+    (root / FOLDER / "data_batch_1").write_bytes(b"")
+    found = Findings()
+    assert cifar_lt.examine(root, found, miniature=True) is None
+    assert found.problems["files missing"].items == [
+        f"cifar-100-python/{name}: no such file" for name in ("meta", "test")
+    ]
+    assert "data_batch_1: not a pickle" in found.problems["files"].items[0]
+    dump(root / FOLDER / "data_batch_1", batch(FORTY, 1))
+    found = Findings()
+    contents = cifar_lt.examine(root, found, miniature=True)
+    assert contents is not None
+    assert len(contents.class_names) == 10
+    assert list(found.problems) == ["files missing"]
 
 
 def test_a_class_without_images_is_found(root: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,17 @@ def test_prepare(root: Path) -> None:
     (root / "images" / "train" / "part0" / "6.jpg").unlink()
     with pytest.raises(InputError, match=r"1 of 12 image files do not exist:\n  .*/images/train/part0/6.jpg\n"):
         prepare(root, **ARGUMENTS)
+
+
+@pytest.mark.parametrize("name", ["../../x.jpg", "/etc/x.jpg", "part0/../../x.jpg"])
+@pytest.mark.parametrize("file", ["train.json", "labels/val.json"])
+def test_a_path_that_leads_out_is_refused_with_its_image(root: Path, file: str, name: str) -> None:
+    content = coco_content()
+    content["images"][5]["file_name"] = name
+    write(root / file, content)
+    for use in (CocoFormat, prepare):
+        with pytest.raises(InputError, match=rf"{file}: images\[5\] \(id 6\): path '{re.escape(name)}' (leads|is abs)"):
+            use(root=root, **ARGUMENTS)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import os
 import pickle
 import random
 import struct
+import warnings
 import zlib
 from pathlib import Path
 
@@ -207,6 +208,29 @@ def test_harmless_complaints_and_unusual_files_are_notes(tmp_path: Path) -> None
     assert kinds["gray.jpg"] == ["note:mode L, converted to RGB"]
     assert kinds["rotated.jpg"] == ["note:EXIF orientation, not applied"]
     assert kinds["png_named.jpg"] == ["note:format other than the name says"]
+
+
+def test_damage_is_found_where_files_in_memory_are_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "memfd_create", raising=False)
+    test_an_end_that_a_decoder_makes_up_is_found(tmp_path)
+
+
+@pytest.mark.parametrize(("width", "allowed"), [(2**14 - 1, True), (2**14 + 1, False)])
+def test_the_limit_is_our_own_without_a_warning(tmp_path: Path, width: int, allowed: bool) -> None:
+    """Up to 2**28 pixels; Pillow's limit, less than a third of it, stays as it is for others."""
+    assert Image.MAX_IMAGE_PIXELS == 2**30 // 12
+    ends = b"BM" + struct.pack("<IHHIIiiHHIIiiII", 54, 0, 0, 54, 40, width, 2**14, 1, 24, 0, 0, 0, 0, 0, 0)
+    file = written(tmp_path, "large.bmp", ends)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        if allowed:
+            assert properties(file).width == width
+        for read in () if allowed else (properties, decode_image):
+            with pytest.raises(
+                InputError, match=r"large.bmp: an image of 16,385 x 16,384 pixels; expected at most 268,4"
+            ):
+                read(file)
+    assert Image.MAX_IMAGE_PIXELS == 2**30 // 12
 
 
 def test_standard_error_is_as_it_was_after_a_close_look(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -297,6 +297,22 @@ def test_damaged_images_are_refused_by_name(tmp_path: Path, loader: str, damage:
     assert [each for each, _ in findings] == [kind]
 
 
+def cut_off_and_closed(file: Path) -> None:
+    """A CMYK JPEG without its second half, as a program leaves it that writes an end marker all the same."""
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 4), dtype=np.uint8)
+    Image.fromarray(pixels, "CMYK").save(file, format="JPEG")
+    content = file.read_bytes()
+    file.write_bytes(content[: len(content) // 2] + b"\xff\xd9")
+
+
+def test_a_cmyk_image_that_is_cut_off_and_closed_is_found_by_a_deep_check(tmp_path: Path) -> None:
+    data, findings, _ = opened(tmp_path, "imagenet_lt", cut_off_and_closed)
+    assert data.train.collate([data.train[Draw(0, 0)]])[0].shape == (1, 3, 24, 24)
+    assert [text.partition(": ")[2] for kind, text in findings if kind == "damaged images"] == [
+        "Corrupt JPEG data: premature end of data segment"
+    ]
+
+
 @pytest.mark.parametrize("loader", LOADERS)
 @pytest.mark.parametrize("what", HANDLED)
 def test_unusual_images_are_trained_on_and_noted(tmp_path: Path, loader: str, what: str) -> None:

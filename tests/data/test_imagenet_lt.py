@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Console
 
 from eqbench import plugins
-from eqbench.data import imagenet_lt
+from eqbench.data import imagenet_lt, miniatures
 from eqbench.data.base import Draw
+from eqbench.data.image_lists.layouts import LOOKED_FOR, on_disk, spread
 from eqbench.data.imagenet_lt import ImageNetLT
-from eqbench.data.verification import Contents, Findings
+from eqbench.data.labelled_images.image_list import PathColumn
+from eqbench.data.verification import Contents, Findings, verification
 from eqbench.errors import InputError
+from eqbench.recording import verified
 from tests.data.labelled_files import (
     COUNTS,
     SYNSETS,
@@ -71,6 +76,31 @@ def test_both_lists_of_test_images_fit_both_ways_they_lie(tmp_path: Path, listed
     assert contents is not None
     assert found.problems == {}
     assert all((tmp_path / file).is_file() for files in contents.files.values() for file in files)
+
+
+def test_a_missing_image_does_not_decide_where_the_others_are_looked_for(tmp_path: Path) -> None:
+    splits = write_imagenet(tmp_path, flat=True)
+    write_list(tmp_path / "ImageNet_LT_test.txt", imagenet_lists()["test"])
+    flat = [path for path, _ in splits["test"]]
+    (tmp_path / flat[0]).unlink()
+    assert list(ImageNetLT(root=tmp_path).eval_images.paths) == flat
+    contents, _ = examined(tmp_path)
+    assert contents is not None
+    assert contents.files["test"] == flat
+    with pytest.raises(InputError, match=rf"test: missing: 1 of 6 images that were looked for, such as {flat[0]}"):
+        imagenet_lt.prepare(tmp_path)
+    for path in flat[1:4]:  # a copy of half of them, of which one lies flat too, is a tie
+        write_image(tmp_path / imagenet_lists()["test"][flat.index(path)][0])
+    (tmp_path / flat[4]).unlink()
+    (tmp_path / flat[5]).unlink()
+    assert list(ImageNetLT(root=tmp_path).eval_images.paths) == [path for path, _ in imagenet_lists()["test"]]
+
+
+def test_of_a_long_list_images_all_over_it_are_looked_for(tmp_path: Path) -> None:
+    paths = PathColumn.from_strings(f"val/{SYNSETS[0]}/{number}.JPEG" for number in range(1000))
+    assert (spread(paths)[0], spread(paths)[-1], len(set(spread(paths)))) == (paths[0], paths[999], LOOKED_FOR)
+    write_image(tmp_path / "val/999.JPEG")
+    assert on_disk(ImageNetLT.layout, tmp_path, paths)[1] == "val/1.JPEG"
 
 
 def test_the_digest_is_that_of_the_content(tmp_path: Path) -> None:
@@ -155,7 +185,9 @@ def test_labels_of_the_test_list_are_those_of_the_training_list(tmp_path: Path) 
 def test_every_class_has_a_training_image(tmp_path: Path, label: int) -> None:
     splits = write_imagenet(tmp_path)
     write_list(tmp_path / "ImageNet_LT_train.txt", [*splits["train"], ("train/n2/x.JPEG", label)])
-    with pytest.raises(InputError, match=rf"no image has the label 3.*the largest is {label}, of train/n2/x\.JPEG"):
+    with pytest.raises(
+        InputError, match=rf"no image has the label 3.*largest is {label}, of train/n2/x\.JPEG, line 11\)"
+    ):
         _ = ImageNetLT(root=tmp_path).class_counts
 
 
@@ -178,6 +210,55 @@ def test_a_sound_miniature(tmp_path: Path) -> None:
     assert contents.decode(tmp_path, contents.files["train"][0]) == []
     (tmp_path / contents.files["train"][0]).write_bytes(b"none")
     assert contents.decode(tmp_path, contents.files["train"][0])[0][0] == "damaged images"
+
+
+def test_both_evaluation_splits_are_verified_at_once_or_one_alone(tmp_path: Path) -> None:
+    root = tmp_path / "mini"
+    miniatures.make("imagenet_lt", root, images=20, classes=4, seed=0, size=32)
+    digests = [ImageNetLT(root=root, eval_split=split).digest for split in ("test", "val")]
+    console, how = Console(file=io.StringIO()), verification.How(miniature=True)
+    assert verification.verify("imagenet_lt", root, {"eval_split": "val"}, console, how).ok
+    assert [bool(verified(str(root), digest)) for digest in digests] == [False, True]
+    assert verification.verify("imagenet_lt", root, {}, console, how).ok
+    assert all(verified(str(root), digest) for digest in digests)
+    assert verified(str(root), ImageNetLT(root=root, many_above=50).digest) is None
+    (root / "ImageNet_LT_test.txt").unlink()
+    assert not verification.verify("imagenet_lt", root, {}, console, how).ok
+    assert verified(str(root), digests[1]) is None
+
+
+def test_of_one_split_the_other_list_is_not_needed(tmp_path: Path) -> None:
+    splits = write_imagenet(tmp_path)
+    (tmp_path / "ImageNet_LT_test.txt").unlink()
+    found = Findings()
+    contents = imagenet_lt.examine(tmp_path, found, miniature=True, eval_split="val")
+    assert contents is not None
+    assert found.problems == {}
+    assert list(contents.files) == ["train", "val"]
+    assert contents.digest == ImageNetLT(root=tmp_path, eval_split="val").digest
+    assert contents.digests == (contents.digest,)
+    write_list(tmp_path / "ImageNet_LT_test.txt", splits["test"])
+    whole, _ = examined(tmp_path)
+    assert whole is not None
+    assert set(whole.digests) == {contents.digest, whole.digest}
+
+
+def test_an_absurd_label_hides_nothing_else(tmp_path: Path) -> None:
+    splits = write_imagenet(tmp_path)
+    write_list(
+        tmp_path / "ImageNet_LT_train.txt", [("train/n2/x.JPEG", 99_999_999), ("../a.JPEG", 0), *splits["train"]]
+    )
+    write_list(tmp_path / "ImageNet_LT_val.txt", [*splits["val"], splits["train"][0], ("/b.JPEG", 1)])
+    problems = kinds(tmp_path)
+    assert [item.partition("ImageNet_LT_")[2] for item in problems["bad lines"]] == [
+        "train.txt, line 1: label 99999999, expected 0 to 10",
+        "train.txt, line 2: path '../a.JPEG' leads out of the data set's folder by `..`",
+        "val.txt, line 8: path '/b.JPEG' is absolute; expected one below the data set's folder",
+    ]
+    assert "both in train and in val" in problems["images in two splits"][0]
+    write_list(tmp_path / "ImageNet_LT_train.txt", [("train/n2/x.JPEG", 99_999_999)])
+    assert "line 1: label 99999999" in kinds(tmp_path)["bad lines"][0]
+    assert examined(tmp_path)[0] is None
 
 
 def test_a_miniature_is_not_taken_for_the_real_one(tmp_path: Path) -> None:
@@ -243,8 +324,8 @@ BAD_LISTS: dict[str, tuple[Callable[[BadLists], object], str, str]] = {
     ),
     "far too large a label": (
         lambda splits: splits["train"].append(("train/n2/x.JPEG", 99_999_999)),
-        "lists that cannot be read",
-        "the largest is 99999999",
+        "bad lines",
+        "ImageNet_LT_train.txt, line 11: label 99999999, expected 0 to 10",
     ),
     "empty list": (lambda splits: splits.update(val=[]), "lists that cannot be read", "ImageNet_LT_val.txt: empty"),
 }

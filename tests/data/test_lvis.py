@@ -107,6 +107,39 @@ def test_it_can_be_sent_to_another_process(tmp_path: Path) -> None:
 # -- getting it ready ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("url", "fault"),
+    [
+        ("http://x.org/../1.jpg", "path '../1.jpg' leads out of the data set's folder"),
+        ("http://x.org/train2017/..", "path 'train2017/..' leads out"),
+        ("http://1.jpg", "path '/1.jpg' is absolute"),
+        ("http://x.org/a/\0.jpg", "has a null character"),
+    ],
+)
+@pytest.mark.parametrize("use", [lambda root: LVIS(root=root), prepare])
+def test_a_path_that_leads_out_is_refused_with_its_image(tmp_path: Path, use: Any, url: str, fault: str) -> None:
+    content = write_lvis(tmp_path)
+    content["images"][7]["coco_url"] = url
+    file = write(tmp_path / "annotations" / "lvis_v1_train.json", content)
+    with pytest.raises(InputError) as error:
+        use(tmp_path)
+    assert str(error.value).startswith(f"{file}: images[7] (id {content['images'][7]['id']}): path ")
+    assert fault in str(error.value)
+
+
+def test_dots_within_a_name_are_none_that_lead_out(tmp_path: Path) -> None:
+    content = write_lvis(tmp_path)
+    for image in content["images"]:
+        folder, name = image["coco_url"].split("/")[-2:]
+        image["coco_url"] = f"http://x.org/{folder}/a..{name}"
+        (tmp_path / folder / name).rename(tmp_path / folder / f"a..{name}")
+    write(tmp_path / "annotations" / "lvis_v1_train.json", content)
+    write(tmp_path / "annotations" / "lvis_v1_val.json", content)
+    data = LVIS(root=tmp_path)
+    assert len(data.train.index.suspicious_paths()) == 12
+    assert "/a..0" in data.train.record(0)["img_path"]
+
+
 def test_prepare_says_what_there_is(tmp_path: Path) -> None:
     content = write_lvis(tmp_path, change=lambda content: content["annotations"][3].update(bbox=[1, 2, 0, 4]))
     text = "\n".join(prepare(tmp_path))

@@ -10,7 +10,7 @@ import pytest
 
 from eqbench import plugins
 from eqbench.data.base import Draw
-from eqbench.data.mask_folder import MaskFolder, decode, examine, prepare
+from eqbench.data.mask_folder import MaskFolder, examine, prepare
 from eqbench.data.verification import Findings
 from eqbench.errors import InputError
 from tests.data.mask_files import NAMES, mask_values, write_image, write_mask_folder
@@ -110,7 +110,7 @@ def test_examination_and_preparation(root: Path) -> None:
     assert found.ok
     assert contents is not None
     assert contents.digest == MaskFolder(root=root).digest
-    assert [decode(root, path) for path in contents.files["val"]] == [[]] * 4
+    assert [contents.decode(root, path) for path in contents.files["val"]] == [[]] * 4
     assert "training: " in prepare(root)[0]
     write_image(root / "masks/val/val0.png", np.full((40, 56), 200, np.uint8))
     contents = examine(root, found)
@@ -118,5 +118,6 @@ def test_examination_and_preparation(root: Path) -> None:
     assert not contents.counts
     assert {file.split("/")[0] for files in contents.files.values() for file in files} == {"images"}
     assert "val0.png: label 200 at row 0, column 0" in found.problems["labels out of range"].items[0]
-    assert examine(root, found, ignore=2) is None
-    assert "ignore 2" in found.problems["layout"].items[0]
+    for verb in (lambda **options: examine(root, found, **options), lambda **options: prepare(root, **options)):
+        with pytest.raises(ValueError, match=r"^ignore 2: expected a value that is no class, those are 0 to 4$"):
+            verb(ignore=2)

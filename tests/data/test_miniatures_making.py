@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from eqbench.data.lvis_miniature import LVISMiniature
 from eqbench.data.miniatures import NAMES, Parameters, make, make_once, manifest
 from eqbench.data.verification import Findings
 from eqbench.errors import EnvironmentProblem, InputError
@@ -91,6 +92,21 @@ def test_what_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         f"in a suite: data: {{name: imagenet_lt, root: {folder}}}",
     ]
     assert problems(folder, "imagenet_lt") == {}
+
+
+def test_a_folder_in_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    for name in ("ade20k", "lvis"):
+        assert make(name, Path("~", name), **SMALL[name])[0].startswith(f"{tmp_path / name}: ")
+    wanted = Parameters.of("ade20k", **SMALL["ade20k"])
+    assert make_once(Path("~/more"), wanted) == tmp_path / "more" / wanted.folder
+    monkeypatch.setenv("EQBENCH_DATA", "~/data")
+    assert make_once(None, wanted) == tmp_path / "data" / wanted.folder
+    LVISMiniature(root=Path("~/more"), **SMALL["lvis"])
+    LVISMiniature(**SMALL["lvis"])
+    assert sorted(path.name for path in tmp_path.glob("[!.]*")) == ["ade20k", "data", "lvis", "more"]
+    assert [len([path for path in (tmp_path / name).iterdir() if path.is_dir()]) for name in ("data", "more")] == [2, 2]
 
 
 # -- making ------------------------------------------------------------------------------------------------------
@@ -208,6 +224,16 @@ def test_indexes_and_records_beside_the_data_are_no_difference(copy: Path) -> No
     (copy / "train.index" / "columns.bin").write_bytes(b"")
     (copy / "train.index.lock").write_bytes(b"")
     assert problems(copy) == {}
+
+
+def test_links_are_followed_but_not_in_circles(copy: Path, tmp_path: Path) -> None:
+    (copy / "cifar-10-batches-py").rename(tmp_path / "elsewhere")
+    (copy / "cifar-10-batches-py").symlink_to(tmp_path / "elsewhere")
+    (copy / "here").symlink_to(".")
+    (copy / "above").symlink_to(tmp_path)
+    (copy / "again").symlink_to("again")
+    found = problems(copy)
+    assert found == {"files too many": ["again: not in manifest.json"]}
 
 
 @pytest.mark.parametrize(

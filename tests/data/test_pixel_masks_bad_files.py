@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,9 +11,9 @@ import pytest
 import torch
 from PIL import Image
 
-from eqbench.data.ade20k import ADE20K, decode, examine
+from eqbench.data.ade20k import ADE20K, examine
 from eqbench.data.base import Draw
-from eqbench.data.verification import Findings
+from eqbench.data.verification import Contents, Findings
 from eqbench.errors import InputError
 from tests.data.mask_files import HEIGHT, WIDTH, image_of, mask_of, mask_values, picture, write_ade20k, write_image
 
@@ -163,7 +164,7 @@ def test_odd_images_are_used_and_noted(tmp_path: Path, change: Damage, note: str
     else:
         assert (image.int() - before.int()).abs().float().mean() < 16  # not turned
     name = image_of(root).relative_to(root).as_posix()
-    found = decode(root, name)
+    found = described(root).decode(root, name)
     assert [kind.startswith("note:") and note in kind for kind, _ in found] == [True]
 
 
@@ -218,6 +219,7 @@ def test_files_damaged_after_the_index_was_built(tmp_path: Path, change: Damage,
 
 def test_deep_check_of_a_damaged_image_and_mask(tmp_path: Path) -> None:
     root = write_ade20k(tmp_path / "ade")
+    decode = described(root).decode
     cut(image_of(root), 0.7)
     cut(mask_of(root))
     for file, kind in ((image_of(root), "damaged images"), (mask_of(root), "masks that cannot be used")):
@@ -225,6 +227,34 @@ def test_deep_check_of_a_damaged_image_and_mask(tmp_path: Path) -> None:
         (found,) = decode(root, name)
         assert found[0] == kind
         assert found[1].startswith(f"{name}: ")
+
+
+def test_deep_check_is_of_the_files_not_of_the_index(tmp_path: Path) -> None:
+    """A check that was made for the files as they were finds how they are, in another process too."""
+    root = write_ade20k(tmp_path / "ade")
+    decode = pickle.loads(pickle.dumps(described(root).decode))
+    image, mask = (file.relative_to(root).as_posix() for file in (image_of(root), mask_of(root)))
+    assert decode(root, mask) == decode(root, image) == []
+    label(6)(root)
+    assert decode(root, mask) == [
+        ("labels out of range", f"{mask}: label 6 at row 7, column 31; expected 1 to 5, or 0 for ignored")
+    ]
+    write_image(image_of(root), Image.new("RGB", (WIDTH, HEIGHT - 1)))
+    write_image(mask_of(root), np.ones((HEIGHT, WIDTH), np.uint8))
+    assert decode(root, mask) == [
+        ("masks of another size", f"{mask}: 56 x 40 pixels (width x height), its image has 56 x 39")
+    ]
+    assert decode(root, image) == [
+        ("images of another size than their masks", f"{image}: 56 x 39 pixels (width x height), its mask has 56 x 40")
+    ]
+    mask_of(root).unlink()
+    assert decode(root, image) == []
+
+
+def described(root: Path) -> Contents:
+    contents = examine(root, Findings(), miniature=True)
+    assert contents is not None
+    return contents
 
 
 def test_random_damage_is_never_a_crash(tmp_path: Path) -> None:

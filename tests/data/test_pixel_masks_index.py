@@ -10,6 +10,7 @@ import pytest
 
 from eqbench.data.pixel_masks import storage
 from eqbench.data.pixel_masks.layout import Pairs
+from eqbench.errors import InputError
 from tests.data.mask_files import mask_of, write_ade20k, write_image
 
 
@@ -52,6 +53,13 @@ def test_a_change_is_seen(pairs: Pairs, change: str) -> None:
     index = storage.open_index(pairs)
     assert index.digest != before
     assert len(index) == 6 + {"new": 1, "gone": -1}.get(change, 0)
+
+
+def test_an_image_of_another_size_is_seen(pairs: Pairs) -> None:
+    storage.open_index(pairs)
+    write_image(pairs.images / "ADE_train_00000002.jpg", np.zeros((41, 56, 3), np.uint8))
+    with pytest.raises(InputError, match=r"00002.png: 56 x 40 pixels .* its image has 56 x 41"):
+        storage.open_index(pairs)
 
 
 def test_a_damaged_index_is_built_again(pairs: Pairs, caplog: pytest.LogCaptureFixture) -> None:

@@ -119,6 +119,22 @@ def test_wrong_downloads_are_named(tmp_path: Path, download: str) -> None:
     assert any(expected in item for item in problems["another download"]), problems
 
 
+@pytest.mark.parametrize("by_letter", [False, True])
+def test_another_download_beside_the_right_one_is_a_note(tmp_path: Path, by_letter: bool) -> None:
+    write_places(tmp_path, by_letter=by_letter)
+    for name in ("data_large", "filelist_places365-challenge.tar", "data_256_extra69"):
+        (tmp_path / name).mkdir()
+    found = Findings()
+    places_lt.examine(tmp_path, found)
+    notes = found.notes["another download beside this one"].items
+    assert [note.partition(": ")[0] for note in notes] == [
+        str(tmp_path / name) for name in ("data_large", "data_256_extra69", "filelist_places365-challenge.tar")
+    ]
+    assert not any("data_large" in item for item in kinds(tmp_path, miniature=False).get("another download", []))
+    (tmp_path / ("val_256" if by_letter else "val")).rename(tmp_path / "elsewhere")
+    assert any("data_large" in item for item in kinds(tmp_path, miniature=False)["another download"])
+
+
 def test_each_image_is_looked_at_for_its_size(tmp_path: Path) -> None:
     write_places(tmp_path)
     write_image(tmp_path / "train/airfield/00000001.jpg", size=(256, 256))

@@ -18,6 +18,8 @@ from eqbench.data.verification import Findings
 from eqbench.data.verification.deep import scan
 from eqbench.data.verification.existence import missing_files
 from eqbench.data.verification.progress import progress_for
+from eqbench.errors import InputError
+from tests.data.annotation_files import Content, write_lvis
 from tests.data.verified_files import contents
 
 # -- existence ---------------------------------------------------------------------------------------------------
@@ -78,6 +80,31 @@ def test_a_missing_folder_is_named_once(there: list[str], said: str, tmp_path: P
     kind = missing(tmp_path, "train/n1/1.jpg", "train/n1/2.jpg", "train/n2/1.jpg").problems["folders missing"]
     assert kind.items == [f"train: no such folder; 3 files are expected in it{said}"]
     assert kind.number == 3
+
+
+def test_names_that_the_locale_does_not_allow_are_the_environments_problem(tmp_path: Path) -> None:
+    def with_an_accent(content: Content) -> None:
+        content["images"][0]["coco_url"] = "http://images.cocodataset.org/train2017/caf\xe9.jpg"
+
+    write_lvis(tmp_path, change=with_an_accent)
+    program = "from eqbench.cli import main; main()"
+    command = [sys.executable, "-c", program, "data", "verify", "lvis", "--root", str(tmp_path)]
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    run = subprocess.run(command, env={**os.environ, **ascii_only}, capture_output=True, text=True, timeout=60)
+    assert (run.returncode, run.stdout) == (3, "")
+    reason = "file names need a UTF-8 locale, here they are in ascii; set LC_ALL=C.UTF-8"
+    assert run.stderr == f"eqbench: 'train2017/caf\\xe9.jpg': {reason}\n"
+
+
+def test_names_that_no_file_can_have_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"'a/\\ud800.jpg': no file can have this name"):
+        missing_files(tmp_path, {"val": ["a/\ud800.jpg"]}, Findings())
+
+
+def test_names_that_are_not_utf_8_can_be_looked_for_and_printed(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    kind = missing(tmp_path, "a/caf\udce9.jpg").problems["files missing"]
+    assert kind.items == ["a/caf\\udce9.jpg (val)"]
 
 
 # -- looking into them -------------------------------------------------------------------------------------------

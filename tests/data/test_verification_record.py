@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from eqbench import __version__
+from eqbench import __version__, file_lock
 from eqbench.data.verification import record
 
 
@@ -36,7 +37,21 @@ def test_it_is_beside_the_data_and_found_by_its_digest(root: Path) -> None:
     assert (record.find(root, "d1") or {})["level"] == "fast"
     assert record.find(root, "d3") is None
     assert record.find(root / "elsewhere", "d1") is None
-    assert [file.name for file in root.iterdir()] == [record.NAME]
+    assert sorted(file.name for file in root.iterdir()) == [record.NAME, f"{record.NAME}.lock"]
+
+
+def test_of_several_processes_one_writes_at_a_time(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(record, "PATIENCE_SECONDS", 0.0)
+    with file_lock.hold(root / f"{record.NAME}.lock", 0.0):
+        place = write(root)
+    assert place is not None
+    assert place.parent == tmp_path / "cache"
+
+
+def test_none_is_lost_when_many_are_written(root: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(lambda number: write(root, f"d{number}"), range(24))) == {root / record.NAME}
+    assert all(record.find(root, f"d{number}") for number in range(24))
 
 
 def test_a_fast_one_does_not_replace_a_deep_one_but_another_deep_one_does(root: Path) -> None:

@@ -11,8 +11,9 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from eqbench.data.verification import Contents, class_counts, plot, tables
+from eqbench.data.verification import Contents, class_counts, plot, tables, verification
 from eqbench.errors import EnvironmentProblem, InputError
+from tests.data.mask_files import HEIGHT, WIDTH, write_image, write_mask_folder
 from tests.data.verified_files import by_content
 
 
@@ -73,17 +74,53 @@ def test_tables_name_classes_and_groups() -> None:
     assert said.index("│ class 1") < said.index("│ class 2") < said.index("│ class 0")
 
 
+def test_nothing_to_count_is_refused(tmp_path: Path) -> None:
+    root = write_mask_folder(tmp_path / "own")
+    for mask in (root / "masks").glob("*/*.png"):
+        write_image(mask, np.full((HEIGHT, WIDTH), 255, np.uint8))
+    with pytest.raises(InputError, match="every pixel of every mask is ignored"):
+        verification.look_at("mask_folder", root, {})
+
+
 @pytest.mark.parametrize("classes", [4, 200])
 def test_the_plot_shows_each_group_in_its_colour(classes: int, tmp_path: Path) -> None:
-    counts = np.maximum(1000 // (1 + np.arange(classes)), 1).tolist()
+    """Each has about its share of the axis: a class with a sample has a bar, one without has none."""
+    counts = np.maximum(1000 // (1 + np.arange(classes)), 11)
+    counts[classes // 2 :] = 10
     counts[-1] = 0
-    plot.save(described(counts), "a title", tmp_path / "plot.png")
-    with Image.open(tmp_path / "plot.png") as image:
+    many, few, none = coloured(described(counts.tolist()), tmp_path / "plot.png")
+    assert many > 30_000
+    assert few > 30_000
+    assert none == 0
+    counts[classes // 2 :] = 0
+    _, legend_alone, _ = coloured(described(counts.tolist()), tmp_path / "plot.png")
+    assert 0 < legend_alone < 2000
+
+
+def coloured(contents: Contents, file: Path) -> list[int]:
+    """Pixels in the colours of the first three groups."""
+    plot.save(contents, "a title", file)
+    with Image.open(file) as image:
         pixels = np.asarray(image.convert("RGB")).reshape(-1, 3)
-    colours = [tuple(bytes.fromhex(colour[1:])) for colour in plot.GROUP_COLOURS[:2]]
-    shown = [int((pixels == colour).all(1).sum()) for colour in colours]
-    assert shown[0] > 5000
-    assert shown[1] > (5000 if classes == 200 else -1)
+    colours = [tuple(bytes.fromhex(colour[1:])) for colour in plot.GROUP_COLOURS[:3]]
+    return [int((pixels == colour).all(1).sum()) for colour in colours]
+
+
+def test_names_are_shown_as_they_are(tmp_path: Path) -> None:
+    """Neither bytes that are not UTF-8 nor signs of formulas are an error."""
+    contents = replace(described([5, 100]), class_names=["caf\udce9", "$x^$"])
+    plot.save(contents, "data in \udce9 $_$", tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").stat().st_size > 5000
+    screen = io.StringIO()
+    Console(file=screen, width=120).print(*tables.tables(contents, with_classes=True))
+    assert screen.getvalue().count("caf\\udce9") == 2
+    found = class_counts.as_json(contents, with_classes=True)
+    assert (found["class_counts"][0]["class"], found["splits"][0]["smallest"]) == ("caf\\udce9", ("caf\\udce9", 5))
+
+
+def test_a_plot_without_training_samples_says_so(tmp_path: Path) -> None:
+    plot.save(described([0, 0]), "a title", tmp_path / "plot.svg")
+    assert "2 classes, no training images" in (tmp_path / "plot.svg").read_text()
 
 
 @pytest.mark.parametrize(("name", "said"), [("plot.jpg", "ends with .png"), ("gone/plot.png", "no such folder")])

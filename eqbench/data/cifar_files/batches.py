@@ -28,6 +28,7 @@ OTHER_VERSIONS = {
     100: ("cifar-100-binary", "cifar-100-matlab", "cifar-100-python.tar.gz"),
 }
 SIDE = 32
+LONGEST_SHOWN = 10**15
 WHERE_TO_GET: Mapping[NumClasses, str] = {
     classes: f"get the Python version of CIFAR-{classes} from www.cs.toronto.edu/~kriz/cifar.html, or with "
     f"torchvision.datasets.CIFAR{classes}(root, download=True), and unpack it in the data set's folder"
@@ -62,16 +63,21 @@ class CIFAR:
     def class_names(self) -> tuple[str, ...]:
         name, key = NAMES[self.classes]
         file = self.root / self.folder / name
-        names = read_pickle(file).get(key)
-        if not isinstance(names, list) or len(names) != self.classes:
+        names: Any = read_pickle(file).get(key)
+        listed = isinstance(names, list) and all(isinstance(name, str) for name in names)
+        if not listed or len(names) != self.classes:
             raise InputError(f"{file}: {key} is not a list of {self.classes} names")
-        return tuple(map(str, names))
+        return tuple(names)
 
     def train(self) -> Batch:
         return self._read(TRAIN_FILES[self.classes])
 
     def test(self) -> Batch:
         return self._read(TEST_FILES[self.classes])
+
+    def missing_files(self) -> list[str]:
+        """Below `root`."""
+        return [path for paths in self.files.values() for path in paths if not (self.root / path).is_file()]
 
     @property
     def files(self) -> dict[str, list[str]]:
@@ -127,14 +133,24 @@ def read_batch(file: Path, classes: NumClasses) -> Batch:
 
 
 def _labels(file: Path, key: str, values: Any, images: int, classes: int) -> NDArray[np.int64]:
-    if not isinstance(values, list | np.ndarray) or len(values) != images:
-        have = f"{len(values):,} of them" if isinstance(values, list | np.ndarray) else type(values).__name__
+    listed = isinstance(values, list) or (isinstance(values, np.ndarray) and values.ndim == 1)
+    if not listed or len(values) != images:
+        have = f"{len(values):,} of them" if listed else f"they are {_shape(values)}"
         raise InputError(f"{file}: {key}: {have}; expected one for each of {images:,} images")
+    value: Any
     for index, value in enumerate(values):
         whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
         if not whole or not 0 <= value < classes:
-            raise InputError(f"{file}: {key}: {value!r} of image {index}; expected a whole number, 0 to {classes - 1}")
+            raise InputError(
+                f"{file}: {key}: {_shown(value)} of image {index}; expected a whole number, 0 to {classes - 1}"
+            )
     return np.asarray(values, dtype=np.int64)
+
+
+def _shown(value: Any) -> str:
+    """A number, or of what type a value is instead: it may be nested without end, or have thousands of digits."""
+    whole = isinstance(value, int | np.integer) and -LONGEST_SHOWN < value < LONGEST_SHOWN
+    return repr(value) if whole or isinstance(value, float | np.floating) else f"a {type(value).__name__}"
 
 
 def _shape(data: Any) -> str:

@@ -9,13 +9,33 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from eqbench.data.cifar_files.batches import CIFAR, NAMES, Batch, NumClasses, read_batch
-from eqbench.data.cifar_files.unpickling import read_pickle
+from eqbench.data.cifar_files.batches import CIFAR, NAMES, WHERE_TO_GET, Batch, NumClasses, read_batch
 from eqbench.data.verification import Findings
 from eqbench.errors import InputError
+from eqbench.validation import first_few
 
 IMAGES = {"train": 50_000, "test": 10_000}
-SHOWN = 5
+
+
+def is_whole(cifar: CIFAR, found: Findings, *, miniature: bool) -> bool:
+    """Whether every file is there and can be read; `found` is told what else is wrong, too."""
+    missing = cifar.missing_files()
+    for path in missing:
+        found.problem("files missing", f"{path}: no such file", advice=WHERE_TO_GET[cifar.classes])
+    if missing:
+        return False
+    try:
+        _ = cifar.class_names
+        splits = {"train": cifar.train(), "test": cifar.test()}
+    except InputError as error:
+        found.problem("files", str(error))
+        return False
+    for split, batch in splits.items():
+        check_counts(cifar, split, batch, found, miniature=miniature)
+    check_leaks(cifar, splits["train"], splits["test"], found)
+    if not miniature:
+        check_published(cifar, found)
+    return True
 
 
 def check_published(cifar: CIFAR, found: Findings) -> None:
@@ -47,8 +67,7 @@ def check_leaks(cifar: CIFAR, train: Batch, test: Batch, found: Findings) -> Non
     trained = set(_digests(train.images))
     rows = [row for row, digest in enumerate(_digests(test.images)) if digest in trained]
     if rows:
-        shown = ", ".join(map(str, rows[:SHOWN])) + (", ..." if len(rows) > SHOWN else "")
-        found.note("test images that are training images", f"{cifar.folder}: {len(rows):,}: number {shown}")
+        found.note("test images that are training images", f"{cifar.folder}: {len(rows):,}: number {first_few(rows)}")
 
 
 def checksums(classes: NumClasses) -> dict[str, str]:
@@ -66,7 +85,7 @@ def file_findings(root: Path, path: str) -> list[tuple[str, str]]:
     classes: NumClasses = 10 if folder.endswith("cifar-10-batches-py") else 100
     try:
         if name == NAMES[classes][0]:
-            read_pickle(root / path)
+            _ = CIFAR(root, classes).class_names
         else:
             read_batch(root / path, classes)
     except InputError as error:

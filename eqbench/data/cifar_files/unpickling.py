@@ -34,7 +34,7 @@ def read_pickle(file: Path) -> dict[str, Any]:
     """The file's dictionary; byte strings of Python 2 become text.
 
     Raises:
-        InputError: the file is missing, cut off, no pickle, calls something, or holds no dictionary.
+        InputError: the file is missing, cut off, no pickle, calls something, or holds no dictionary by names.
     """
     try:
         content = _PlainUnpickler(io.BytesIO(file.read_bytes()), encoding="latin1").load()
@@ -47,4 +47,7 @@ def read_pickle(file: Path) -> dict[str, Any]:
         raise InputError(f"{file}: not a pickle of CIFAR, or cut off: {reason}") from error
     if not isinstance(content, dict):
         raise InputError(f"{file}: holds a {type(content).__name__}; expected a dictionary, as CIFAR's files do")
-    return {key.decode("latin1") if isinstance(key, bytes) else str(key): value for key, value in content.items()}
+    for key in content:
+        if not isinstance(key, str | bytes):
+            raise InputError(f"{file}: has a {type(key).__name__} for a key; expected names, as in CIFAR's files")
+    return {key.decode("latin1") if isinstance(key, bytes) else key: value for key, value in content.items()}

@@ -5,11 +5,15 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
-from eqbench.data.image_files.decoding import ImageProperties, decode_image, properties
+import torch
+
+from eqbench.data.image_files.decoding import ImageProperties, decode_image, properties, read_bytes
 from eqbench.errors import InputError
 
 Finding = tuple[str, str]
@@ -28,6 +32,7 @@ EXTENSIONS = {
     ".tiff": "TIFF",
 }
 """Of image files, in lower case, and the format that they announce."""
+UNCHANGED = 0  # torchvision.io.ImageReadMode.UNCHANGED
 USUAL_MODES = frozenset({"RGB", "P", "RGBX"})
 
 _one_at_a_time = threading.Lock()
@@ -44,7 +49,9 @@ def check_image(root: Path, path: str) -> tuple[tuple[int, int] | None, list[Fin
     try:
         with complaints() as said:
             decode_image(file)
-        found = properties(file)
+            found = properties(file)
+            if (found.format, found.mode) == ("JPEG", "CMYK"):
+                _have_libjpeg_complain(file)
     except InputError as error:
         reason = str(error).removeprefix(f"{file}: ")
         return None, [("missing files" if reason == "no such file" else "damaged images", f"{path}: {reason}")]
@@ -58,18 +65,29 @@ def complaints() -> Iterator[list[str]]:
     torchvision has no other way to tell. One thread at a time is inside.
     """
     lines: list[str] = []
-    with _one_at_a_time:
-        collected = os.memfd_create("complaints") if hasattr(os, "memfd_create") else os.open(os.devnull, os.O_RDWR)
+    with _one_at_a_time, _collecting() as collected:
         before = os.dup(2)
-        os.dup2(collected, 2)
+        os.dup2(collected.fileno(), 2)
         try:
             yield lines
         finally:
             os.dup2(before, 2)
             os.close(before)
-            size = os.lseek(collected, 0, os.SEEK_END)
-            lines += os.pread(collected, size, 0).decode(errors="replace").splitlines()
-            os.close(collected)
+            size = os.lseek(collected.fileno(), 0, os.SEEK_END)
+            lines += os.pread(collected.fileno(), size, 0).decode(errors="replace").splitlines()
+
+
+def _collecting() -> IO[bytes]:
+    """An empty file without a name: in memory on Linux, which needs no place for temporary files."""
+    if hasattr(os, "memfd_create"):
+        return os.fdopen(os.memfd_create("complaints"), "w+b")
+    return tempfile.TemporaryFile()
+
+
+def _have_libjpeg_complain(file: Path) -> None:
+    """Decode a JPEG of four channels once more: Pillow, which decodes those, passes no complaint on."""
+    with contextlib.suppress(RuntimeError):
+        torch.ops.image.decode_jpeg(torch.from_numpy(read_bytes(file)), UNCHANGED, False)
 
 
 def _complaints_found(path: str, said: list[str]) -> list[Finding]:

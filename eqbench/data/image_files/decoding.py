@@ -22,10 +22,9 @@ from PIL import Image
 from torch import Tensor
 
 from eqbench.data.image_files.headers import Header, read_header
+from eqbench.data.image_files.large_images import MOST_PIXELS, TooManyPixels, open_lazily
 from eqbench.errors import InputError
 
-MOST_PIXELS = 2**28
-Image.MAX_IMAGE_PIXELS = MOST_PIXELS // 2  # Pillow refuses more than twice this, and would refuse fewer
 RGB = 3  # torchvision.io.ImageReadMode.RGB
 ORIENTATION = 0x0112  # tag of EXIF
 
@@ -49,6 +48,9 @@ class ImageProperties:
 
 def decode_image(path: PathLike) -> Tensor:
     """The image as (3, H, W) uint8, RGB.
+
+    A JPEG that lacks a part but is closed with an end marker is decoded, what is missing in grey; only
+    `eqbench data verify --deep` finds it, see `checking`.
 
     Raises:
         InputError: the file is missing, empty, cut off, not an image, or has more than 2**28 pixels.
@@ -95,7 +97,7 @@ def properties(path: PathLike) -> ImageProperties:
         InputError: the file is missing, empty or not an image.
     """
     try:
-        with Image.open(path) as image:
+        with open_lazily(path) as image:
             # Pillow would decode a PNG to look for EXIF behind the pixels
             absent = image.format == "PNG" and "exif" not in image.info
             orientation = 1 if absent else image.getexif().get(ORIENTATION, 1)
@@ -125,8 +127,8 @@ def damaged(path: PathLike, error: Exception) -> InputError:
     """What a decoder's error means."""
     text = (str(error) or type(error).__name__).split("\n")[0].removesuffix(".")
     text = text.rpartition(".cpp:")[2].partition(", ")[2] or text  # torchvision begins with where in its code it was
-    if isinstance(error, Image.DecompressionBombError):
-        return InputError(f"{path}: an image of more than {MOST_PIXELS:,} pixels")
+    if isinstance(error, TooManyPixels):
+        return InputError(f"{path}: {error}")
     if "truncated" in text.lower() or "out of bound" in text.lower():
         return InputError(f"{path}: the image is cut off ({text})")
     if "cannot identify" in text:
@@ -140,15 +142,13 @@ def _header(path: PathLike, data: Bytes) -> Header:
     except (struct.error, IndexError) as error:
         raise InputError(f"{path}: the image is cut off (in its header)") from error
     if header.width * header.height > MOST_PIXELS:
-        raise InputError(
-            f"{path}: an image of {header.width:,} x {header.height:,} pixels; expected at most {MOST_PIXELS:,}"
-        )
+        raise damaged(path, TooManyPixels(header.width, header.height))
     return header
 
 
 def _loaded(path: PathLike, data: Bytes) -> Image.Image:
     try:
-        image = Image.open(BytesIO(data.data))
+        image = open_lazily(BytesIO(data.data))
         image.load()
     except Exception as error:  # Pillow's readers raise errors of many kinds on damaged data
         raise damaged(path, error) from error

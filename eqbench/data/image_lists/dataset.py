@@ -15,11 +15,12 @@ from torch import Tensor
 from eqbench.data.image_lists.finding import absolute, find_list
 from eqbench.data.image_lists.inaturalist_json import read_annotations
 from eqbench.data.image_lists.layouts import Layout, class_folders, in_first_way, on_disk
-from eqbench.data.image_lists.lists import ParsedList, parse_list, read_list
+from eqbench.data.image_lists.lists import ParsedList, line_with_label, parse_list, read_list
 from eqbench.data.image_lists.releases import INATURALIST_CATEGORIES, Release
 from eqbench.data.labelled_images.dataset import LabelledImages, digest_of
 from eqbench.data.labelled_images.image_list import ImageList
 from eqbench.errors import InputError
+from eqbench.validation import first_few
 
 
 class ListedDataset(LabelledImages):
@@ -114,15 +115,17 @@ def read_lists(
         files: a list or iNaturalist annotation file by split.
         layout: how the lists may be written.
         num_classes: labels are below it; None if the training list tells.
-        forgiving: what is wrong with single lines is left in `faults`, and classes need no training image, as long
-            as there are not more classes than images.
+        forgiving: what is wrong with single lines is left in `faults`, labels among it that would need more classes
+            than there are images; and classes need no training image.
 
     Raises:
         InputError: a list is not as it has to be, or a class has no training image.
     """
     parsed, known = read_split(files["train"], num_classes, forgiving=forgiving)
+    if forgiving and known is None and _largest(parsed) >= len(parsed.labels) > 0:
+        parsed, _ = read_split(files["train"], len(parsed.labels), forgiving=True)
     num_classes = _largest(parsed) + 1 if known is None else known
-    if not forgiving or (known is None and num_classes > len(parsed.labels)):
+    if not forgiving:
         _check_every_class(parsed, num_classes)
     train = _converted(parsed, layout, None)
     folders = class_folders(train.paths, train.labels, num_classes)
@@ -172,8 +175,8 @@ def _check_every_class(train: ParsedList, num_classes: int) -> None:
     if absent:
         largest = _largest(train)
         first = train.paths[int(train.labels.argmax())] if largest >= 0 else "none"
-        shown = ", ".join(map(str, absent[:5])) + (", ..." if len(absent) > 5 else "")
+        line = line_with_label(train.file, largest) if train.file.suffix != ".json" else None
         raise InputError(
-            f"{train.file}: no image has the label {shown}; expected each label from 0 to {num_classes - 1} at least "
-            f"once (the largest is {largest}, of {first})"
+            f"{train.file}: no image has the label {first_few(absent)}; expected each label from 0 to "
+            f"{num_classes - 1} at least once (the largest is {largest}, of {first}{f', line {line}' if line else ''})"
         )

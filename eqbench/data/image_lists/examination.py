@@ -21,6 +21,7 @@ from eqbench.data.labelled_images.long_tail import groups_of
 from eqbench.data.verification.contents import Contents, Decode
 from eqbench.data.verification.findings import Findings
 from eqbench.errors import InputError
+from eqbench.validation import first_few
 
 THRESHOLDS = (100, 20)
 """Of the groups, by default."""
@@ -33,10 +34,11 @@ def examine_lists(
     *,
     miniature: bool,
     wrong: Callable[[Path], Iterable[str]],
+    eval_split: str | None = None,
     order: Callable[[Sequence[str]], Iterable[str]] | None = None,
     decode: Decode,
 ) -> Contents | None:
-    """Tell `found` what is wrong with the lists of a data set; None if there is no list to train on.
+    """Tell `found` what is wrong with the lists of a data set; None if there is no list to train on, or no line in it.
 
     Args:
         data: whose lists.
@@ -44,6 +46,7 @@ def examine_lists(
         found: is told.
         miniature: the counts and checksums of the published data set are not expected.
         wrong: says which other download `root` looks like.
+        eval_split: examined beside the training images; None for all that there are.
         order: says which of the classes' folders (C,) is not that of its label.
         decode: looks into one image.
     """
@@ -53,19 +56,25 @@ def examine_lists(
         return None
     for reason in () if miniature else wrong(root):
         found.problem("another download", reason, advice=release.where_to_get)
-    lists = _readable(data, root, found, None if miniature else release.num_classes)
+    splits = [split for split in release.files if split == "train" or eval_split in (None, split)]
+    lists = _readable(data, root, splits, found, None if miniature else release.num_classes)
     if lists is None:
         return None
     _check_lines(lists, found)
+    if not lists.num_classes:
+        return None
     _check_classes(lists, found)
     for reason in order(lists.folders) if order else ():
         found.problem("labels other than the folder", reason)
     _check_leaks(lists, release, found)
     if not miniature:
-        _check_counts(lists, release, found)
-        _check_supers(lists, release, found)
-        _check_checksums(lists, release, found)
+        _check_published(lists, release, found)
+    return _contents(data, root, lists, eval_split or release.eval_split, decode)
+
+
+def _contents(data: type[ListedDataset], root: Path, lists: Lists, eval_split: str, decode: Decode) -> Contents:
     counts = {split: lists.counts(split) for split in lists.images}
+    digests = {split: lists.digest(THRESHOLDS, split) for split in lists.images if split != "train"}
     return Contents(
         class_names=data.names_of(root, lists.folders),
         group_names=data.group_names,
@@ -74,14 +83,17 @@ def examine_lists(
         counts={split: array.numpy() for split, array in counts.items()},
         files={split: list(on_disk(data.layout, root, images.paths)) for split, images in lists.images.items()},
         decode=decode,
-        digest=lists.digest(THRESHOLDS, release.eval_split) if release.eval_split in lists.images else "",
+        digest=digests.get(eval_split, ""),
+        digests=list(digests.values()),
     )
 
 
-def _readable(data: type[ListedDataset], root: Path, found: Findings, num_classes: int | None) -> Lists | None:
-    """What can be read of the lists of all splits; None without those of the training images."""
+def _readable(
+    data: type[ListedDataset], root: Path, splits: Iterable[str], found: Findings, num_classes: int | None
+) -> Lists | None:
+    """What can be read of the lists of some splits; None without those of the training images."""
     files = {}
-    for split in data.release.files:
+    for split in splits:
         try:
             files[split] = find_list(root, data.release, split)
         except InputError as error:
@@ -108,13 +120,12 @@ def _check_classes(lists: Lists, found: Findings) -> None:
     """Every class has images in every split, and a folder of its own."""
     for split, images in lists.images.items():
         if absent := missing_classes(images.labels, lists.num_classes):
-            shown = ", ".join(map(str, absent[:5])) + (", ..." if len(absent) > 5 else "")
-            what = f"{split}: no image has the label {shown} ({images.file})"
+            what = f"{split}: no image has the label {first_few(absent)} ({images.file})"
             found.problem("classes without images", what, number=len(absent))
     several = [(folder, number) for folder, number in Counter(lists.folders).items() if number > 1 and folder]
     for folder, _ in several:
         labels = [label for label, other in enumerate(lists.folders) if other == folder]
-        found.problem("folders of several classes", f"{folder}: of the labels {', '.join(map(str, labels[:5]))}")
+        found.problem("folders of several classes", f"{folder}: of the labels {first_few(labels)}")
     for split, images in lists.images.items():
         for path, label in zip(images.paths, images.labels.tolist(), strict=True):
             if (folder := folder_of(path)) != lists.folders[label] and lists.folders[label]:
@@ -157,6 +168,13 @@ def _common(
         return []
     known = {key(first.paths[index]) for index in np.flatnonzero(np.isin(first_hashes, second_hashes)).tolist()}
     return [path for path in (second.paths[index] for index in candidates) if key(path) in known]
+
+
+def _check_published(lists: Lists, release: Release, found: Findings) -> None:
+    """Numbers, folders and files are those of the published data set."""
+    _check_counts(lists, release, found)
+    _check_supers(lists, release, found)
+    _check_checksums(lists, release, found)
 
 
 def _check_counts(lists: Lists, release: Release, found: Findings) -> None:

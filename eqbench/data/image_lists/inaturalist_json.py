@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from eqbench.data.image_lists.lists import ParsedList, path_fault
+from eqbench.data.image_files.paths import path_fault
+from eqbench.data.image_lists.lists import ParsedList
 from eqbench.data.labelled_images.image_list import PathColumn
 from eqbench.data.lvis_index.json_stream import read_arrays
 from eqbench.errors import InputError, nearest

@@ -6,7 +6,7 @@ same whichever way the lists and the folders are.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,8 @@ from eqbench.data.labelled_images.image_list import PathColumn
 
 Variant = Callable[[str], str]
 """From a path in the first way to where the image lies in another."""
+LOOKED_FOR = 16
+"""Images of a list that are looked for when it is opened."""
 
 
 class Layout:
@@ -85,13 +87,23 @@ def in_first_way(layout: Layout, paths: PathColumn, labels: Tensor, folders: Seq
 
 
 def on_disk(layout: Layout, root: Path, paths: PathColumn) -> PathColumn:
-    """Where a list's images lie, by whether the first of them does; as in the first way if it lies nowhere."""
-    if not len(paths) or (root / paths[0]).exists():
-        return paths
-    for variant in layout.variants:
-        if (root / variant(paths[0])).exists():
-            return PathColumn.from_strings(map(variant, paths))
-    return paths
+    """Where a list's images lie: in the way in which most of `LOOKED_FOR` of them do, the first way on a tie."""
+    sample = spread(paths)
+    most, best = _existing(root, sample), None
+    for variant in layout.variants if most < len(sample) else ():
+        if (number := _existing(root, map(variant, sample))) > most:
+            most, best = number, variant
+    return PathColumn.from_strings(map(best, paths)) if best else paths
+
+
+def spread(paths: PathColumn) -> list[str]:
+    """Up to `LOOKED_FOR` paths, evenly spaced from the first to the last."""
+    places = np.linspace(0, len(paths) - 1, min(LOOKED_FOR, len(paths)), dtype=np.int64)
+    return [paths[place] for place in places.tolist()]
+
+
+def _existing(root: Path, paths: Iterable[str]) -> int:
+    return sum((root / path).exists() for path in paths)
 
 
 def class_folders(paths: PathColumn, labels: Tensor, num_classes: int) -> list[str]:

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from eqbench.data.image_files.paths import path_fault
 from eqbench.data.labelled_images.image_list import PathColumn
 from eqbench.errors import InputError
 
@@ -100,6 +101,16 @@ def parse_list(file: Path, *, num_classes: int | None = None) -> ParsedList:
         labels = np.delete(labels, list(repeated))
     faults = sorted([*_without_last_empty(kept), *repeated.values()])
     return ParsedList(file, paths, torch.from_numpy(labels), faults)
+
+
+def line_with_label(file: Path, label: int) -> int | None:
+    """The first line of a list that ends with this label."""
+    with file.open("rb") as source:
+        for line, text in enumerate(source, 1):
+            last = text.rsplit(None, 1)[-1:]
+            if last and last[0].lstrip(b"0") == str(label).encode():
+                return line
+    return None
 
 
 class _Window(NamedTuple):
@@ -234,23 +245,6 @@ def _fault(line: bytes, num_classes: int | None) -> str:
         expected = "a whole number from 0" if num_classes is None else f"0 to {num_classes - 1}"
         return f"label {label}, expected {expected}"
     return path_fault(path)
-
-
-def path_fault(path: str) -> str:
-    """Why an image's path cannot stand in a list or annotation file; empty if it can."""
-    shown = repr(path if len(path) <= SHOWN else f"{path[:SHOWN]}...")
-    if "\0" in path:
-        return f"path {shown} has a null character"
-    if "\\" in path:
-        return f"path {shown} has a backslash; expected / between folders"
-    if path.startswith("/") or path[1:3] == ":/":
-        return f"path {shown} is absolute; expected one below the data set's folder"
-    parts = path.split("/")
-    if ".." in parts:
-        return f"path {shown} leads out of the data set's folder by `..`"
-    if "." in parts or "" in parts:
-        return f"path {shown} has an empty part or `.`; expected folder/file"
-    return ""
 
 
 def _without_last_empty(kept: _Window) -> list[Fault]:

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from eqbench.data.image_lists.dataset import ListedDataset, Lists, read_lists
 from eqbench.data.image_lists.finding import absolute, find_list
-from eqbench.data.image_lists.layouts import on_disk
+from eqbench.data.image_lists.layouts import on_disk, spread
 from eqbench.data.image_lists.lists import ParsedList
 from eqbench.errors import InputError
+from eqbench.validation import first_few
 
 
 def prepare_lists(data: type[ListedDataset], root: Path, wrong: Callable[[Path], Iterable[str]]) -> list[str]:
@@ -42,12 +43,18 @@ def prepare_lists(data: type[ListedDataset], root: Path, wrong: Callable[[Path],
 
 
 def _images(data: type[ListedDataset], root: Path, split: str, images: ParsedList) -> tuple[list[str], bool]:
-    """What is said of a split, and whether its first image is there."""
-    path = on_disk(data.layout, root, images.paths)[0]
-    there = (root / path).is_file()
-    as_listed = "" if path == images.paths[0] else " (they may lie like that)"
-    where = f"images such as {path}{as_listed}" if there else f"missing: its images, such as {path}"
-    return [f"{split}: {len(images.paths):,} images in {images.file}", f"{split}: {where}"], there
+    """What is said of a split, and whether those of its images that are looked for are there."""
+    paths = on_disk(data.layout, root, images.paths)
+    looked_for = spread(paths)
+    missing = [path for path in looked_for if not (root / path).is_file()]
+    as_listed = "" if paths[0] == images.paths[0] else " (they may lie like that)"
+    if not missing:
+        where = f"images such as {paths[0]}{as_listed}"
+    elif len(missing) == len(looked_for):
+        where = f"missing: its images, such as {paths[0]}"
+    else:
+        where = f"missing: {len(missing)} of {len(looked_for)} images that were looked for, such as {missing[0]}"
+    return [f"{split}: {len(images.paths):,} images in {images.file}", f"{split}: {where}"], not missing
 
 
 def _folders(data: type[ListedDataset], root: Path, lists: Lists) -> list[str]:
@@ -57,5 +64,4 @@ def _folders(data: type[ListedDataset], root: Path, lists: Lists) -> list[str]:
     absent: Sequence[str] = [folder for folder in expected if not (root / folder).is_dir()]
     if not absent or len(absent) == len(expected):
         return []
-    shown = ", ".join(absent[:5]) + (", ..." if len(absent) > 5 else "")
-    return [f"missing: {len(absent):,} of the {len(expected):,} folders of training images: {shown}"]
+    return [f"missing: {len(absent):,} of the {len(expected):,} folders of training images: {first_few(absent)}"]

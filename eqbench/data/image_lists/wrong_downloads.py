@@ -58,6 +58,24 @@ def imagenet(root: Path) -> Iterator[str]:
 
 def places(root: Path) -> Iterator[str]:
     """Downloads of Places that are not the small images of Places365-Standard."""
+    if not _has_small_places(root):
+        yield from other_places(root)
+    classes = [name for name in names_in(root / "train") if (root / "train" / name).is_dir()]
+    if classes and len(classes) != 365:
+        other = f", as in {PLACES_CLASSES[len(classes)]}" if len(classes) in PLACES_CLASSES else ""
+        yield f"{root / 'train'}: {len(classes):,} class folders{other}; Places365-Standard has 365"
+    for name in classes[:3]:
+        yield from _places_class(root / "train" / name)
+
+
+def places_beside(root: Path) -> Iterator[str]:
+    """Other downloads of Places beside the small images of Places365-Standard, which nothing is wrong with."""
+    if _has_small_places(root):
+        yield from other_places(root)
+
+
+def other_places(root: Path) -> Iterator[str]:
+    """Files and folders that by their names are not of the small images of Places365-Standard."""
     present = set(names_in(root))
     for name in sorted(present & {"data_large", "val_large", "train_large_places365standard"}):
         yield f"{root / name}: the high-resolution images; Places-LT is made of those of 256 x 256 pixels"
@@ -66,12 +84,11 @@ def places(root: Path) -> Iterator[str]:
             yield f"{root / name}: of Places365-Challenge; Places-LT is made of Places365-Standard"
         if "extra69" in name:
             yield f"{root / name}: of Places-Extra69; Places-LT is made of Places365-Standard"
-    classes = [name for name in names_in(root / "train") if (root / "train" / name).is_dir()]
-    if classes and len(classes) != 365:
-        other = f", as in {PLACES_CLASSES[len(classes)]}" if len(classes) in PLACES_CLASSES else ""
-        yield f"{root / 'train'}: {len(classes):,} class folders{other}; Places365-Standard has 365"
-    for name in classes[:3]:
-        yield from _places_class(root / "train" / name)
+
+
+def _has_small_places(root: Path) -> bool:
+    """Whether both folders of images are there that training and evaluation take, in either structure."""
+    return all(any((root / name).is_dir() for name in names) for names in (("train", "data_256"), ("val", "val_256")))
 
 
 def _places_class(folder: Path) -> Iterator[str]:

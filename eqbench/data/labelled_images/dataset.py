@@ -19,7 +19,9 @@ class LabelledImages(LongTailedImages):
     """Image files with one label each. Subclasses say which, and take these options as `**options`.
 
     In training a random crop is resized to a square, flipped and jittered, by the seed of its draw alone; for
-    evaluation the middle of the image is taken. A damaged image ends the run with an InputError that names the file.
+    evaluation the middle of the image is taken. An image that cannot be decoded, or is cut off, ends the run with an
+    InputError that names the file. JPEGs that lack a part but are closed with an end marker are decoded, with grey for
+    what is missing; only `eqbench data verify --deep` finds them.
 
     Args:
         image_size: side of the images that a network sees, in pixels.

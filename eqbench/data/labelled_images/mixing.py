@@ -14,6 +14,7 @@ from torch import Tensor
 
 from eqbench.data.image_files.normalization import Normalization
 from eqbench.data.labelled_images.random_state import torch_random_state
+from eqbench.data.sampling.order import hashed
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ class Mixing:
         images = normalization.apply(images)
         if not len(labels):
             return images, torch.zeros(0, num_classes)
-        with torch_random_state(seed):
+        with torch_random_state(hashed(seed, 1)):  # not the numbers that the first image was cropped by
             mixed: tuple[Tensor, Tensor] = self._transform(num_classes)(images, labels)
         return mixed
 

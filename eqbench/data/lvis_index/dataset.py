@@ -50,6 +50,11 @@ class BothImages:
             what = "with a polygon (set masks: false to learn boxes alone)" if self.train.masks else "with a box"
             raise InputError(f"{self.train.index.source}: no image has an annotation {what} to learn from")
 
+    def check_paths(self) -> None:
+        """Raises InputError if the path of an image leads out of the folder of the images."""
+        self.train.check_paths()
+        self.eval.check_paths()
+
 
 class IndexedDataset(DetectionDataset):
     """A data set whose training and evaluation annotations are two files; a plugin's constructor calls this one.
@@ -63,6 +68,7 @@ class IndexedDataset(DetectionDataset):
     ) -> None:
         images.check_classes()
         images.check_learnable()
+        images.check_paths()
         images.train.check_files()
         images.eval.check_files()
         self._images = images
@@ -125,6 +131,7 @@ def prepare(images: BothImages, thresholds: tuple[int, int], where_to_get: str, 
     """
     images.check_classes()
     images.check_learnable()
+    images.check_paths()
     missing: list[Path] = []
     looked_for = 0
     for each in (images.train, images.eval):

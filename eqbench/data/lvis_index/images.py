@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from eqbench.data.image_files.paths import outside_fault
 from eqbench.data.lvis_index.arrays import NO_POLYGON, OUTSIDE, ZERO_AREA
 from eqbench.data.lvis_index.index import AnnotationIndex
 from eqbench.errors import InputError
@@ -134,6 +135,18 @@ class IndexedImages:
             missing = list(islice(found, limit))
             pool.shutdown(cancel_futures=True)
         return missing
+
+    def path_faults(self) -> Iterator[tuple[int, str, str]]:
+        """Of images with a path that leads out of the folder, kept ones or not: row, path and what is wrong with it."""
+        for row in self.index.suspicious_paths().tolist():
+            path = self._path_of(self.index, row)
+            if fault := outside_fault(path):
+                yield row, path, fault
+
+    def check_paths(self) -> None:
+        """Raises InputError if an image's path leads out of the folder."""
+        for row, _, fault in self.path_faults():
+            raise InputError(f"{self.index.source}: images[{row}] (id {self.index.image_ids[row]}): {fault}")
 
     def check_files(self, number: int = 20) -> None:
         """Look for the folder of the images and for `number` of them, spread over all.

@@ -6,6 +6,7 @@ Legend: I images, A annotations, C classes.
 from __future__ import annotations
 
 import os
+import re
 import weakref
 from itertools import pairwise
 from pathlib import Path
@@ -15,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
+SLASH = ord("/")
+SUSPICIOUS = re.compile(rb"\.\.|\0|:/")
 READ_IN_PARTS = ("boxes", "polygon_offsets", "coordinate_offsets", "coordinates")
 """Read from their files rather than through their mapping: pages of a mapping add up to all of it over an epoch."""
 
@@ -93,6 +96,14 @@ class AnnotationIndex:
         """An image's file_name; empty without one."""
         return self._text("file_names", "file_name_offsets", image)
 
+    def suspicious_paths(self) -> NDArray[np.int64]:
+        """Rows of images whose `url_path` or `file_name` may not lie below a folder; all that do not are among them."""
+        found = [
+            _suspicious(self._arrays[texts], self._arrays[offsets])
+            for texts, offsets in (("url_paths", "url_path_offsets"), ("file_names", "file_name_offsets"))
+        ]
+        return np.unique(np.concatenate(found))
+
     def read_rows(self, name: str, start: int, end: int) -> Array:
         """Rows of one of `READ_IN_PARTS`, as a copy."""
         return self._parts[name].read(start, end)
@@ -126,6 +137,14 @@ class AnnotationIndex:
         from eqbench.data.lvis_index.storage import open_index
 
         return open_index, (self.source,)
+
+
+def _suspicious(text: NDArray[np.uint8], offsets: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Rows of the texts with two dots, a null character or `:/` in them, or a slash at their beginning."""
+    places = [match.start() for match in SUSPICIOUS.finditer(text.data)]
+    inside = np.searchsorted(offsets, np.array(places, np.int64), side="right") - 1
+    written = np.flatnonzero(np.diff(offsets))
+    return np.concatenate([inside, written[text[offsets[written]] == SLASH]])
 
 
 class _Part:

@@ -28,7 +28,8 @@ def make(
 
     Args:
         name: one of `NAMES`.
-        root: is made; it must not exist. By default a folder, named for the parameters, in `data_folder()`.
+        root: is made; it must not exist; `~` is the home folder. By default a folder, named for the parameters, in
+            `data_folder()`.
         images: training images.
         classes: number of classes.
         seed: decides everything.
@@ -44,6 +45,7 @@ def make(
     """
     if name not in NAMES:
         raise InputError(f"no miniature of {name!r}{nearest(name, NAMES)} (known: {', '.join(NAMES)})")
+    root = root and root.expanduser()
     if name == "lvis":
         given = {"images": images, "classes": classes, "size": size}
         return _make_lvis(root, seed, {**LVIS, **{key: value for key, value in given.items() if value is not None}})
@@ -59,14 +61,14 @@ def make_once(root: Path | None, wanted: Parameters) -> Path:
 
     If several processes ask for it, one makes it.
     """
-    folder = (data_folder() if root is None else root) / wanted.folder
+    folder = (data_folder() if root is None else root.expanduser()) / wanted.folder
     _write_if_absent(folder, wanted)
     return folder
 
 
 def data_folder() -> Path:
     """Where miniatures are made by default: what the environment variable EQBENCH_DATA says, else `data`."""
-    return Path(os.environ.get("EQBENCH_DATA") or "data")
+    return Path(os.environ.get("EQBENCH_DATA") or "data").expanduser()
 
 
 def _write_if_absent(folder: Path, wanted: Parameters) -> bool:

@@ -87,13 +87,20 @@ def _read(root: Path, found: Findings, name: str | None) -> dict[str, list[Any]]
 
 
 def _files(folder: Path) -> Iterator[str]:
-    """POSIX paths below `folder`, sorted within each folder, without the manifest and what is no part of it."""
+    """POSIX paths below `folder`, sorted within each folder, without the manifest and what is no part of it.
+
+    Links are followed, but not to a folder that they are in.
+    """
     for place, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = sorted(name for name in folders if not _is_beside(name))
+        folders[:] = sorted(name for name in folders if not _is_beside(name) and not _is_loop(Path(place, name)))
         for name in sorted(names):
             path = Path(place, name).relative_to(folder).as_posix()
             if path != NAME and not _is_beside(name):
                 yield path
+
+
+def _is_loop(folder: Path) -> bool:
+    return folder.is_symlink() and any(folder.samefile(above) for above in folder.absolute().parents)
 
 
 def _is_beside(name: str) -> bool:

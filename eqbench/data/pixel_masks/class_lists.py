@@ -40,8 +40,8 @@ def read_object_info(file: Path) -> tuple[str, ...]:
     names = []
     for number, line in enumerate(lines[1:], 1):
         row = dict(zip(heads, (field.strip() for field in line.split("\t")), strict=False))
-        if row["Idx"] != str(number):
-            raise InputError(f"{file}, line {number + 1}: Idx {row['Idx']!r}; expected {number}")
+        if (found := row.get("Idx", "")) != str(number):
+            raise InputError(f"{file}, line {number + 1}: Idx {found!r}; expected {number}")
         if not row.get("Name"):
             raise InputError(
                 f"{file}, line {number + 1}: {line!r}; expected a name in column {heads.index('Name') + 1}"

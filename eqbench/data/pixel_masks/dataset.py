@@ -68,8 +68,7 @@ class MaskDataset(SegmentationDataset):
         self._train_index, self._eval_index = (storage.open_index(pairs) for pairs in (layout.train, layout.eval))
         for index in (self._train_index, self._eval_index):
             storage.refuse(list(index.wrong_labels(layout.labels)))
-        if not int(self.class_counts.sum()):
-            raise InputError(f"{layout.train.masks}: every pixel of every mask is ignored; there is nothing to learn")
+        check_learnable(layout, self.class_counts)
 
     @cached_property
     def digest(self) -> str:
@@ -94,6 +93,12 @@ class MaskDataset(SegmentationDataset):
     @cached_property
     def eval(self) -> Images:
         return Images(self._eval_index, self.layout.labels, self._eval_scale)
+
+
+def check_learnable(layout: Layout, class_counts: Tensor) -> None:
+    """Raises InputError unless there are training pixels of some class."""
+    if not int(class_counts.sum()):
+        raise InputError(f"{layout.train.masks}: every pixel of every mask is ignored; there is nothing to learn")
 
 
 def digest_of(layout: Layout, train: MaskIndex, evaluation: MaskIndex) -> str:

@@ -10,21 +10,22 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from eqbench.data.image_files.checking import image_findings
-from eqbench.data.image_files.decoding import decode_mask
+from eqbench.data.image_files.comparison import same_content
 from eqbench.data.pixel_masks import storage
-from eqbench.data.pixel_masks.dataset import digest_of
+from eqbench.data.pixel_masks.dataset import check_learnable, digest_of
 from eqbench.data.pixel_masks.index import MaskIndex
 from eqbench.data.pixel_masks.layout import Layout, Listing, Pairs, list_pairs
+from eqbench.data.pixel_masks.pair_check import PairCheck
 from eqbench.data.segmentation import GROUPS, groups_by_pixels
-from eqbench.data.verification.contents import Contents, Decode
+from eqbench.data.verification.contents import Contents
 from eqbench.data.verification.findings import Findings
 from eqbench.errors import InputError
 
-Both = tuple[MaskIndex, MaskIndex]
+LEAK = "images in both splits"
+LEAK_ADVICE = "results on them say nothing; take them out of one of the two folders"
 
 
-def examine(layout: Layout, found: Findings, decode: Decode) -> Contents | None:
+def examine(layout: Layout, found: Findings) -> Contents | None:
     """Both folders' masks decoded (or their indexes opened), values, sizes, missing files, leaks.
 
     Returns:
@@ -32,7 +33,7 @@ def examine(layout: Layout, found: Findings, decode: Decode) -> Contents | None:
     """
     train, evaluation = _index(layout, layout.train, found), _index(layout, layout.eval, found)
     if train is None or evaluation is None:
-        return _files_alone(layout, decode)
+        return _files_alone(layout)
     both = {"train": train, "val": evaluation}
     _look_for_leaks(train, evaluation, found)
     for index in both.values():
@@ -42,19 +43,24 @@ def examine(layout: Layout, found: Findings, decode: Decode) -> Contents | None:
     for split, counts in pixels.items():
         for class_id in np.flatnonzero(counts == 0).tolist():
             found.note(f"classes without a pixel in {split}", layout.class_names[class_id])
+    trained_on = torch.from_numpy(pixels["train"])
+    try:
+        check_learnable(layout, trained_on)
+    except InputError as error:
+        found.problem("nothing to learn from", str(error))
     return Contents(
         class_names=layout.class_names,
         group_names=GROUPS,
-        groups=groups_by_pixels(torch.from_numpy(pixels["train"])),
+        groups=groups_by_pixels(trained_on),
         unit="pixels",
         counts=pixels,
         files={split: _files(layout.root, index) for split, index in both.items()},
-        decode=decode,
+        decode=_pair_check(layout, *both.values()),
         digest=digest_of(layout, train, evaluation),
     )
 
 
-def _files_alone(layout: Layout, decode: Decode) -> Contents | None:
+def _files_alone(layout: Layout) -> Contents | None:
     """The images, which can be looked into although the masks, which have been, cannot be counted."""
     try:
         listings = {"train": list_pairs(layout.train), "val": list_pairs(layout.eval)}
@@ -67,27 +73,16 @@ def _files_alone(layout: Layout, decode: Decode) -> Contents | None:
         unit="pixels",
         counts={},
         files={split: _images(layout.root, listing) for split, listing in listings.items()},
-        decode=decode,
+        decode=_pair_check(layout, *listings.values()),
         digest="",
     )
-
-
-def decode_file(root: Path, path: str, masks: Path) -> list[tuple[str, str]]:
-    """What there is to say about an image, or about a mask: what is below the folder `masks` of `root`."""
-    if not Path(path).is_relative_to(masks):
-        return image_findings(root, path)
-    try:
-        decode_mask(root / path)
-    except InputError as error:
-        return [("masks that cannot be used", str(error).removeprefix(f"{root}/"))]
-    return []
 
 
 def prepare(layout: Layout) -> list[str]:
     """Build the indexes; says what there is, in lines.
 
     Raises:
-        InputError: a file is missing, damaged or not as it has to be.
+        InputError: a file is missing, damaged or not as it has to be, or there is nothing to learn.
     """
     lines = []
     for what, pairs in (("training", layout.train), ("evaluation", layout.eval)):
@@ -101,8 +96,9 @@ def prepare(layout: Layout) -> list[str]:
 
 
 def _describe_classes(layout: Layout, index: MaskIndex) -> list[str]:
-    pixels = index.class_pixels(layout.labels)
-    groups = groups_by_pixels(torch.from_numpy(pixels))
+    pixels = torch.from_numpy(index.class_pixels(layout.labels))
+    check_learnable(layout, pixels)
+    groups = groups_by_pixels(pixels)
     counts = ", ".join(f"{groups.count(group)} {group}" for group in GROUPS)
     everything = int(index.pixels.sum())
     return [
@@ -124,24 +120,46 @@ def _index(layout: Layout, pairs: Pairs, found: Findings) -> MaskIndex | None:
 
 
 def _look_for_leaks(train: MaskIndex, evaluation: MaskIndex, found: Findings) -> None:
-    """Masks that are in both splits, byte for byte; of the same name too, it is the same image."""
-    known: dict[bytes, int] = {checksum.tobytes(): number for number, checksum in enumerate(train.checksums)}
-    for number, checksum in enumerate(evaluation.checksums):
-        other = known.get(checksum.tobytes())
-        if other is None or evaluation.offsets[number + 1] - evaluation.offsets[number] < 2:
-            continue  # two images of one class alone have the same mask
-        text = f"{evaluation.mask_file(number)} is {train.mask_file(other)}"
-        if evaluation.mask_names[number] == train.mask_names[other]:
-            found.problem("images in both splits", text)
-        else:
-            found.note("masks in both splits", text)
+    """Images of one name that are the same or have the same mask, and masks of other names that are the same.
+
+    Masks of a single value tell nothing: two images of one class alone have the same.
+    """
+    trained = {_stem(name): number for number, name in enumerate(train.mask_names)}
+    alike: dict[bytes, set[int]] = {}
+    for number in np.flatnonzero(np.diff(train.offsets) > 1).tolist():
+        alike.setdefault(train.checksums[number].tobytes(), set()).add(number)
+    for number, name in enumerate(evaluation.mask_names):
+        namesake, others = trained.get(_stem(name)), alike.get(evaluation.checksums[number].tobytes(), set())
+        image = evaluation.image_file(number)
+        if namesake is not None and same_content(Path(image), Path(train.image_file(namesake))):
+            found.problem(LEAK, f"{image} is {train.image_file(namesake)}", advice=LEAK_ADVICE)
+        elif namesake in others:
+            found.problem(LEAK, f"{image} has name and mask of {train.image_file(namesake)}", advice=LEAK_ADVICE)
+        elif others:
+            found.note("masks in both splits", f"{evaluation.mask_file(number)} is {train.mask_file(min(others))}")
 
 
-def _files(root: Path, index: MaskIndex) -> list[str]:
-    masks = index.pairs.masks.relative_to(root).as_posix()
-    return [*_images(root, index), *(f"{masks}/{name}" for name in index.mask_names)]
+def _stem(name: str) -> str:
+    return name.rpartition(".")[0]
+
+
+def _pair_check(layout: Layout, *both: MaskIndex | Listing) -> PairCheck:
+    root = layout.root
+    image_of = {
+        mask: image for each in both for mask, image in zip(_masks(root, each), _images(root, each), strict=True)
+    }
+    return PairCheck(layout.labels, image_of)
+
+
+def _files(root: Path, pairs: MaskIndex | Listing) -> list[str]:
+    return [*_images(root, pairs), *_masks(root, pairs)]
 
 
 def _images(root: Path, pairs: MaskIndex | Listing) -> list[str]:
     folder = pairs.pairs.images.relative_to(root).as_posix()
     return [f"{folder}/{name}" for name in pairs.image_names]
+
+
+def _masks(root: Path, pairs: MaskIndex | Listing) -> list[str]:
+    folder = pairs.pairs.masks.relative_to(root).as_posix()
+    return [f"{folder}/{name}" for name in pairs.mask_names]

@@ -47,7 +47,7 @@ class LabelMap:
         if self.ignore is not None and not 0 <= self.ignore <= 255:
             raise ValueError(f"ignore {self.ignore}: expected 0 to 255")
         if self.ignore in self.values:
-            raise ValueError(f"ignore {self.ignore}: expected a value that is no class, those are {self.expected}")
+            raise ValueError(f"ignore {self.ignore}: expected a value that is no class, those are {self._classes}")
 
     @property
     def values(self) -> range:
@@ -63,8 +63,12 @@ class LabelMap:
     @property
     def expected(self) -> str:
         """The values that a mask may have, in words."""
-        classes = f"{self.values[0]} to {self.values[-1]}"
-        return f"{classes}, or {' or '.join(map(str, self.ignored))} for ignored" if self.ignored else classes
+        ignored = f", or {' or '.join(map(str, self.ignored))} for ignored" if self.ignored else ""
+        return f"{self._classes}{ignored}"
+
+    @property
+    def _classes(self) -> str:
+        return f"{self.values[0]} to {self.values[-1]}"
 
     @cached_property
     def table(self) -> NDArray[np.uint8]:

@@ -19,7 +19,7 @@ from eqbench.errors import InputError
 Split = Literal["train", "val"]
 MASK_ENDING = ".png"
 Mark = tuple[str, int, int]
-"""Of a mask: file name, size in bytes, time of change in nanoseconds."""
+"""Of a file: name, size in bytes, time of change in nanoseconds."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Listing:
 
     Attributes:
         image_names, mask_names: file names.
-        stamp: changes when a file is added, removed or renamed, or a mask is of another size or time of change.
+        stamp: changes when a file is added, removed or renamed, or has another size or time of change.
         faults: files without counterpart.
     """
 
@@ -76,27 +76,26 @@ def list_pairs(pairs: Pairs) -> Listing:
     images, doubles = _images(pairs.images)
     masks = _masks(pairs.masks)
     both = sorted(images.keys() & masks.keys())
-    image_names = [images[stem] for stem in both]
-    found = [masks[stem] for stem in both]
-    mask_names = [name for name, _, _ in found]
-    marks = np.array([(size, changed) for _, size, changed in found], np.int64)
+    image_names = [images[stem][0] for stem in both]
+    mask_names = [masks[stem][0] for stem in both]
+    marks = np.array([marked[stem][1:] for marked in (images, masks) for stem in both], np.int64)
     stamp = hashlib.sha256("\0".join([*image_names, "", *mask_names]).encode("utf-8", "surrogateescape"))
     stamp.update(marks.tobytes())
     return Listing(pairs, image_names, mask_names, stamp.hexdigest(), [*doubles, *_unpaired(pairs, images, masks)])
 
 
-def _unpaired(pairs: Pairs, images: Mapping[str, str], masks: Mapping[str, Mark]) -> Iterator[Fault]:
+def _unpaired(pairs: Pairs, images: Mapping[str, Mark], masks: Mapping[str, Mark]) -> Iterator[Fault]:
     for stem in sorted(images.keys() - masks.keys()):
-        text = f"{pairs.masks / stem}{MASK_ENDING}: no mask for the image {images[stem]}"
+        text = f"{pairs.masks / stem}{MASK_ENDING}: no mask for the image {images[stem][0]}"
         yield Fault("masks missing", text)
     for stem in sorted(masks.keys() - images.keys()):
         text = f"{pairs.images / stem}.jpg: no image, nor with another ending, for the mask {masks[stem][0]}"
         yield Fault("images missing", text)
 
 
-def _images(folder: Path) -> tuple[dict[str, str], list[Fault]]:
-    """File names by stem, and which stems are there twice."""
-    found: dict[str, str] = {}
+def _images(folder: Path) -> tuple[dict[str, Mark], list[Fault]]:
+    """By stem, and which stems are there twice."""
+    found: dict[str, Mark] = {}
     faults = []
     with _entries(folder) as entries:
         for entry in entries:
@@ -104,9 +103,9 @@ def _images(folder: Path) -> tuple[dict[str, str], list[Fault]]:
             if dot + ending.lower() not in EXTENSIONS or stem.startswith(".") or not entry.is_file():
                 continue
             if stem in found:
-                text = f"{folder}: {found[stem]} and {entry.name} are images for one mask; expected one"
+                text = f"{folder}: {found[stem][0]} and {entry.name} are images for one mask; expected one"
                 faults.append(Fault("images of the same name", text))
-            found[stem] = entry.name
+            found[stem] = _mark(entry)
     if not found:
         raise InputError(f"{folder}: no image in it; expected files that end with {', '.join(EXTENSIONS)}")
     return found, faults
@@ -118,9 +117,13 @@ def _masks(folder: Path) -> dict[str, Mark]:
         for entry in entries:
             stem, dot, ending = entry.name.rpartition(".")
             if dot + ending.lower() == MASK_ENDING and not stem.startswith(".") and entry.is_file():
-                status = entry.stat()
-                found[stem] = entry.name, status.st_size, status.st_mtime_ns
+                found[stem] = _mark(entry)
     return found
+
+
+def _mark(entry: os.DirEntry[str]) -> Mark:
+    status = entry.stat()
+    return entry.name, status.st_size, status.st_mtime_ns
 
 
 @contextlib.contextmanager

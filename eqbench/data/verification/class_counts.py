@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eqbench.data.verification.contents import Contents
+from eqbench.data.verification.names import printable
 
 Counts = NDArray[np.int64]
 
@@ -62,7 +63,11 @@ def as_json(contents: Contents, *, with_classes: bool) -> dict[str, Any]:
     }
     if with_classes:
         found["class_counts"] = [
-            {"class": name, "group": group, **{split: int(counts[row]) for split, counts in contents.counts.items()}}
+            {
+                "class": printable(name),
+                "group": group,
+                **{split: int(counts[row]) for split, counts in contents.counts.items()},
+            }
             for row, (name, group) in enumerate(zip(contents.class_names, contents.groups, strict=True))
         ]
     return found
@@ -95,8 +100,8 @@ def _of_split(contents: Contents, split: str, counts: Counts) -> SplitCounts:
     return SplitCounts(
         split=split,
         samples=total,
-        largest=(names[most], int(counts[most])),
-        smallest=(names[fewest], int(counts[fewest])),
+        largest=(printable(names[most]), int(counts[most])),
+        smallest=(printable(names[fewest]), int(counts[fewest])),
         median=float(np.median(counts)),
         empty=int((counts == 0).sum()),
         imbalance_factor=float(counts[most] / counts[fewest]),

@@ -32,6 +32,8 @@ class Contents:
         files: by split, paths below the root that have to exist; a file may be in several splits.
         decode: looks into one of the files.
         digest: what runs on this data set carry as their data digest, with default options.
+        digests: of all ways in which runs use these same files with default thresholds of the groups, `digest` among
+            them; it alone if none are given. Runs with other thresholds have a digest that is not here.
         where_to_get: what to do about files that are missing: where they are to be had, what to link.
     """
 
@@ -44,3 +46,7 @@ class Contents:
     decode: Decode
     digest: str
     where_to_get: str = ""
+    digests: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "digests", tuple(self.digests) or (self.digest,))

@@ -9,11 +9,12 @@ from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any, Literal
 
+from eqbench.data import miniatures
 from eqbench.data.verification.contents import Contents
 from eqbench.data.verification.findings import Findings
 from eqbench.errors import InputError, nearest
 
-MINIATURES = ("imagenet_lt", "places_lt", "inaturalist2018", "cifar_lt", "lvis", "ade20k")
+MINIATURES = miniatures.NAMES
 OWN = ("image_folder", "coco_format", "mask_folder")
 NAMES = (*MINIATURES, *OWN)
 NOT_OPTIONS = frozenset({"root", "found", "miniature", "workers"})

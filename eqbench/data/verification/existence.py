@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from eqbench.data.verification.findings import Findings
+from eqbench.data.verification.names import check_names
 from eqbench.errors import nearest
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
@@ -33,7 +34,12 @@ def missing_files(
         found: is told of missing files, of missing folders once each with the number of their files.
         where_to_get: advice about what is missing.
         workers: folders that are listed at the same time.
+
+    Raises:
+        EnvironmentProblem, InputError: a path cannot be given to the system.
     """
+    for paths in files.values():
+        check_names(paths)
     folders = _by_folder(files)
     missing: set[str] = set()
     absent: dict[str, int] = defaultdict(int)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from eqbench.data.verification.names import printable
+
 KEPT = 20
 """Of a kind; further ones are only counted."""
 
@@ -70,6 +72,6 @@ class Findings:
         kind.advice = kind.advice or advice
         kind.number += number
         if self.limit is None or len(kind.items) < self.limit:
-            kind.items.append(what)
+            kind.items.append(printable(what))
         else:
             kind.left_out += number

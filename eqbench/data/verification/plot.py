@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from eqbench.data.verification.class_counts import by_frequency, split_counts
 from eqbench.data.verification.contents import Contents
+from eqbench.data.verification.names import printable
 from eqbench.errors import EnvironmentProblem, InputError
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ def check_file(file: Path) -> None:
 def save(contents: Contents, title: str, file: Path) -> None:
     """Write the plot: classes by training frequency, on a logarithmic scale, in the colours of their groups.
 
+    Some split has samples. Names are shown as they are, not as formulas.
+
     Raises:
         EnvironmentProblem: it cannot be written.
     """
@@ -44,18 +47,23 @@ def save(contents: Contents, title: str, file: Path) -> None:
     figure = Figure(figsize=(9, 4.8), dpi=150, layout="constrained")
     axes = figure.add_subplot()
     _draw(axes, contents)
-    train = split_counts(contents)[0]
-    empty = f", {train.empty:,} without any" if train.empty else ""
-    axes.set_title(
-        f"{title}\n{len(contents.class_names):,} classes{empty}, {train.samples:,} training {contents.unit}, "
-        f"imbalance factor {train.imbalance_factor:,.0f}, Gini {train.gini:.2f}",
-        loc="left",
-        fontsize=10,
-    )
+    axes.set_title(f"{printable(title)}\n{_summary(contents)}", loc="left", fontsize=10, parse_math=False)
     try:
         figure.savefig(file)
     except OSError as error:
         raise EnvironmentProblem(f"--plot {file}: cannot be written ({error.strerror or error})") from error
+
+
+def _summary(contents: Contents) -> str:
+    classes = f"{len(contents.class_names):,} classes"
+    train = split_counts(contents)[0]
+    if train.split != next(iter(contents.counts)):
+        return f"{classes}, no training {contents.unit}"
+    empty = f", {train.empty:,} without any" if train.empty else ""
+    return (
+        f"{classes}{empty}, {train.samples:,} training {contents.unit}, "
+        f"imbalance factor {train.imbalance_factor:,.0f}, Gini {train.gini:.2f}"
+    )
 
 
 def _draw(axes: Axes, contents: Contents) -> None:
@@ -78,7 +86,8 @@ def _draw(axes: Axes, contents: Contents) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(handles=shown, frameon=False, fontsize=8)
     if len(order) <= FEW_CLASSES:
-        axes.set_xticks(places, [contents.class_names[row] for row in order], rotation=60, ha="right", fontsize=7)
+        names = [printable(contents.class_names[row]) for row in order]
+        axes.set_xticks(places, names, rotation=60, ha="right", fontsize=7, parse_math=False)
     else:
         axes.set_xlabel("class, by descending training frequency")
 

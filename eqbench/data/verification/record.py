@@ -11,14 +11,21 @@ import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from eqbench import __version__
+from eqbench import __version__, file_lock
+from eqbench.errors import EnvironmentProblem
 
 NAME = ".eqbench-verified.json"
 FORMAT = 1
 LEVELS = ("fast", "deep")
+PATIENCE_SECONDS = 10.0
+"""Another process may write a record so long."""
+
+Records = dict[str, dict[str, Any]]
+"""By digest."""
 
 
 def write(root: Path, *, name: str, digest: str, level: str, content_digest: str | None) -> Path | None:
@@ -34,20 +41,20 @@ def write(root: Path, *, name: str, digest: str, level: str, content_digest: str
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "version": __version__,
     }
-    known = find(root, digest)
-    if known is not None and LEVELS.index(known["level"]) > LEVELS.index(level):
-        new = known
-    for place in _places(root):
-        if _save(place, {**_load(place), digest: new}):
-            return place
-    return None
+
+    def add(records: Records) -> None:
+        known = find(root, digest)
+        records[digest] = known if known and LEVELS.index(known["level"]) > LEVELS.index(level) else new
+
+    return next((place for place in _places(root) if _change(place, add)), None)
 
 
 def find(root: Path, digest: str) -> dict[str, Any] | None:
     """The record of a data set by its digest: `name`, `digest`, `level`, `content_digest`, `date`, `version`.
 
     `level` is "fast" or "deep"; `content_digest`, of a deep verification, is the SHA-256 of what `sha256sum` prints
-    for all files in the order of their paths.
+    for all files in the order of their paths. A record is of the data set as it was on that date: the digest is of
+    lists, labels and masks, so that an image which has changed since goes unnoticed.
     """
     records = [record for place in _places(root) if (record := _load(place).get(digest))]
     return max(records, key=lambda record: LEVELS.index(record["level"]), default=None)
@@ -56,9 +63,8 @@ def find(root: Path, digest: str) -> dict[str, Any] | None:
 def forget(root: Path, digest: str) -> None:
     """Remove the record of a data set that is not as it should be any more."""
     for place in _places(root):
-        records = _load(place)
-        if records.pop(digest, None):
-            _save(place, records)
+        if digest in _load(place):
+            _change(place, lambda records: records.pop(digest, None))
 
 
 def _places(root: Path) -> tuple[Path, Path]:
@@ -69,7 +75,7 @@ def _places(root: Path) -> tuple[Path, Path]:
     return folder / NAME, cache / f"{number}-{folder.name}{NAME}"
 
 
-def _load(place: Path) -> dict[str, Any]:
+def _load(place: Path) -> Records:
     """Records by digest; none where there is no file, or one that cannot be understood."""
     try:
         content = json.loads(place.read_text())
@@ -81,13 +87,22 @@ def _load(place: Path) -> dict[str, Any]:
     return {key: record for key, record in records if isinstance(record, dict) and record.get("level") in LEVELS}
 
 
-def _save(place: Path, records: dict[str, Any]) -> bool:
-    """Whether it could be written; all of it or nothing."""
-    with contextlib.suppress(OSError):
+def _change(place: Path, change: Callable[[Records], object]) -> bool:
+    """Whether the records could be changed; all of them or none, and by one process at a time."""
+    with contextlib.suppress(OSError, EnvironmentProblem):
         place.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".eqbench-", dir=place.parent) as scratch:
-            new = Path(scratch) / "new"
-            new.write_text(json.dumps({"format": FORMAT, "records": records}, indent=1))
-            new.replace(place)
+        with file_lock.hold(place.with_name(f"{place.name}.lock"), PATIENCE_SECONDS) as lock:
+            if lock is None:
+                return False
+            records = _load(place)
+            change(records)
+            _save(place, records)
             return True
     return False
+
+
+def _save(place: Path, records: Records) -> None:
+    with tempfile.TemporaryDirectory(prefix=".eqbench-", dir=place.parent) as scratch:
+        new = Path(scratch) / "new"
+        new.write_text(json.dumps({"format": FORMAT, "records": records}, indent=1))
+        new.replace(place)

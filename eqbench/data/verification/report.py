@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from eqbench.data.verification.contents import Contents
 from eqbench.data.verification.findings import Kind
+from eqbench.data.verification.names import printable
 from eqbench.data.verification.progress import duration
 from eqbench.data.verification.verification import Outcome
 
@@ -31,7 +32,7 @@ def lines(outcome: Outcome) -> list[str]:
         said += [f"record: {outcome.record or 'not written: neither the folder nor the cache can be written to'}"]
     if outcome.postponed:
         said += ["not decoded: which files there are is clear only once this is put right"]
-    return [*said, _verdict(outcome)]
+    return [printable(line) for line in (*said, _verdict(outcome))]
 
 
 def _contents(contents: Contents) -> list[str]:

@@ -6,6 +6,7 @@ from rich.table import Table
 
 from eqbench.data.verification.class_counts import SplitCounts, by_frequency, split_counts
 from eqbench.data.verification.contents import Contents
+from eqbench.data.verification.names import printable
 
 
 def tables(contents: Contents, *, with_classes: bool) -> list[Table]:
@@ -59,5 +60,5 @@ def _classes(contents: Contents) -> Table:
         table.add_column(f"{split} {contents.unit}", justify="right")
     for row in by_frequency(contents).tolist():
         counts = (f"{counts[row]:,}" for counts in contents.counts.values())
-        table.add_row(contents.class_names[row], contents.groups[row], *counts)
+        table.add_row(printable(contents.class_names[row]), contents.groups[row], *counts)
     return table

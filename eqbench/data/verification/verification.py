@@ -13,6 +13,7 @@ from eqbench.data.miniatures import manifest
 from eqbench.data.verification import data_sets, deep, existence, record
 from eqbench.data.verification.contents import Contents
 from eqbench.data.verification.findings import KEPT, Findings
+from eqbench.data.verification.names import spelled
 from eqbench.errors import InputError
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ def verify(name: str, root: Path, options: Mapping[str, Any], console: Console, 
 
     Raises:
         InputError: there is no such folder or data set, or an option does not apply to it.
+        EnvironmentProblem: the locale does not allow the names of its files.
     """
     since = time.monotonic()
     taken = data_sets.options_of(data_sets.module(name).examine, options, "verify", name, {"miniature": how.miniature})
@@ -122,15 +124,18 @@ def look_at(name: str, root: Path, options: Mapping[str, Any]) -> tuple[Contents
     """What a data set says it holds, a miniature too, with what its lists were found to have wrong.
 
     Raises:
-        InputError: there is no such folder or data set, an option does not apply, or it cannot be understood.
+        InputError: there is no such folder or data set, an option does not apply, it cannot be understood, or no
+            split has anything to count.
+        EnvironmentProblem: the locale does not allow the names of its files.
     """
     folder = root.expanduser()
     miniature = {"miniature": is_miniature(name, folder)}
     taken = data_sets.options_of(data_sets.module(name).examine, options, "stats", name, miniature)
     found = Findings(limit=1)
     contents = _examined("stats", name, _folder(root), found, taken)
-    if contents is None or not contents.counts:
-        raise InputError("\n".join(kind.items[0] for kind in found.problems.values()))
+    if contents is None or not any(int(counts.sum()) for counts in contents.counts.values()):
+        said = [kind.items[0] for kind in found.problems.values()]
+        raise InputError("\n".join(said or [f"data stats {name}: nothing in {folder} to count"]))
     return contents, found
 
 
@@ -147,7 +152,8 @@ def is_miniature(name: str, root: Path) -> bool:
 
 def _examined(verb: str, name: str, root: Path, found: Findings, taken: Mapping[str, Any]) -> Contents | None:
     try:
-        contents: Contents | None = data_sets.module(name).examine(root, found, **taken)
+        with spelled():
+            contents: Contents | None = data_sets.module(name).examine(root, found, **taken)
     except ValueError as error:  # an option out of range; bad data is told to `found`
         raise InputError(f"data {verb} {name}: {error}") from error
     return contents
@@ -189,10 +195,16 @@ def _missing(name: str, root: Path, contents: Contents | None, found: Findings, 
 def _note(
     name: str, root: Path, contents: Contents | None, level: str, content_digest: str | None, found: Findings
 ) -> Path | None:
-    """Write the record of data that is as it should be; remove that of data that is not any more."""
+    """Write the records of data that is as it should be, one for each way it is used; remove those of data that is not
+    any more."""
     if contents is None:
         return None
     if not found.ok:
-        record.forget(root, contents.digest)
+        for digest in contents.digests:
+            record.forget(root, digest)
         return None
-    return record.write(root, name=name, digest=contents.digest, level=level, content_digest=content_digest)
+    written = [
+        record.write(root, name=name, digest=digest, level=level, content_digest=content_digest)
+        for digest in contents.digests
+    ]
+    return written[0]
