@@ -26,14 +26,15 @@ quickstart: $(VENV)/.installed ## run suites/quickstart.yaml and show its leader
 	@$(VENV)/bin/eqbench run suites/quickstart.yaml
 
 # Three parts at the same time, since each waits a lot: for Ray, for servers, for processes that it has killed.
-TESTS_OF_NETWORKS := eqbench tests/losses tests/models
+TESTS_ASIDE := eqbench tests/losses tests/models tests/data tests/evaluation
+TESTS_WITH_RAY := $(shell grep -lr 'mark\.ray' tests --include='test_*.py')
 test: $(VENV)/.installed-dev ## every test but the slow comparisons of `make bench`
-	@$(PY) -m pytest -m ray -p no:cacheprovider >$(VENV)/tests-with-ray.log 2>&1 & ray=$$!; \
-	$(PY) -m pytest -m 'not ray' -p no:cacheprovider $(TESTS_OF_NETWORKS) >$(VENV)/tests-of-networks.log 2>&1 & networks=$$!; \
-	trap 'kill -INT $$ray $$networks 2>/dev/null' INT TERM; \
-	$(PY) -m pytest -m 'not ray' $(TESTS_OF_NETWORKS:%=--ignore %); failed=$$?; \
-	wait $$networks || failed=$$?; wait $$ray || failed=$$?; \
-	echo "Losses and models:"; cat $(VENV)/tests-of-networks.log; \
+	@$(PY) -m pytest -m ray -p no:cacheprovider $(TESTS_WITH_RAY) >$(VENV)/tests-with-ray.log 2>&1 & ray=$$!; \
+	$(PY) -m pytest -m 'not ray' -p no:cacheprovider $(TESTS_ASIDE) >$(VENV)/tests-aside.log 2>&1 & aside=$$!; \
+	trap 'kill -INT $$ray $$aside 2>/dev/null' INT TERM; \
+	$(PY) -m pytest -m 'not ray' $(TESTS_ASIDE:%=--ignore %); failed=$$?; \
+	wait $$aside || failed=$$?; wait $$ray || failed=$$?; \
+	echo "Losses, models, data, evaluation:"; cat $(VENV)/tests-aside.log; \
 	echo "Tests with Ray:"; cat $(VENV)/tests-with-ray.log; \
 	exit $$failed
 

@@ -151,7 +151,7 @@ def _in_child(job: Mapping[str, Any]) -> Answer:
         env={**os.environ, "PYTHONPATH": path},
         check=False,
     )
-    if done.returncode == 0:
+    if done.returncode == 0 and done.stdout:
         answer: Answer = pickle.loads(done.stdout)
         return answer
     if done.returncode < 0:

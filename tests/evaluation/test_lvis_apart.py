@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -56,8 +57,9 @@ class Killer(threading.Thread):
                 with suppress(psutil.Error):
                     if self.name_of_victims in process.cmdline() and process.status() != psutil.STATUS_ZOMBIE:
                         process.kill()
-                        process.wait(10)
                         self.killed += 1
+                        while process.status() != psutil.STATUS_ZOMBIE:  # to wait for it would take its exit code away
+                            time.sleep(0.01)
 
     def __enter__(self) -> Killer:
         self.start()

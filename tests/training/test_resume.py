@@ -72,7 +72,7 @@ def test_killed_before_the_first_checkpoint(tmp_path: Path, uninterrupted: Unint
 
 def test_killed_before_any_change_of_the_file_system(tmp_path: Path, uninterrupted: Uninterrupted) -> None:
     """While an event, a table, a checkpoint or the result is written, before and after each rename and removal."""
-    spec = tiny_spec(iterations=3, batch_size=16, checkpoint_minutes=0, record_every=1)
+    spec = tiny_spec(iterations=2, batch_size=16, checkpoint_minutes=0, record_every=1)
     reference = uninterrupted(spec)
     operation = 1
     while True:
@@ -85,7 +85,7 @@ def test_killed_before_any_change_of_the_file_system(tmp_path: Path, uninterrupt
         assert_same_run(run, reference)
         assert not list(run.checkpoints.glob(".*"))
         operation += 1
-    assert operation > 30
+    assert operation > 20
 
 
 def test_interrupted_in_this_process(tmp_path: Path, uninterrupted: Uninterrupted) -> None:
