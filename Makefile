@@ -26,11 +26,14 @@ quickstart: $(VENV)/.installed ## run suites/quickstart.yaml and show its leader
 	@$(VENV)/bin/eqbench run suites/quickstart.yaml
 
 # Three parts at the same time, since each waits a lot: for Ray, for servers, for processes that it has killed.
+# Without `set -m` the shell would start those in the background with Ctrl-C ignored, for themselves and what they start.
 TESTS_ASIDE := eqbench tests/losses tests/models tests/data tests/evaluation
 TESTS_WITH_RAY := $(shell grep -lr 'mark\.ray' tests --include='test_*.py')
 test: $(VENV)/.installed-dev ## every test but the slow comparisons of `make bench`
-	@$(PY) -m pytest -m ray -p no:cacheprovider $(TESTS_WITH_RAY) >$(VENV)/tests-with-ray.log 2>&1 & ray=$$!; \
+	@set -m; \
+	$(PY) -m pytest -m ray -p no:cacheprovider $(TESTS_WITH_RAY) >$(VENV)/tests-with-ray.log 2>&1 & ray=$$!; \
 	$(PY) -m pytest -m 'not ray' -p no:cacheprovider $(TESTS_ASIDE) >$(VENV)/tests-aside.log 2>&1 & aside=$$!; \
+	set +m; \
 	trap 'kill -INT $$ray $$aside 2>/dev/null' INT TERM; \
 	$(PY) -m pytest -m 'not ray' $(TESTS_ASIDE:%=--ignore %); failed=$$?; \
 	wait $$aside || failed=$$?; wait $$ray || failed=$$?; \

@@ -153,6 +153,7 @@ def test_what_is_missing_or_unreadable_gives_no_digest(tmp_path: Path) -> None:
 
 
 INTERRUPTED = """
+import signal
 import sys
 from pathlib import Path
 from rich.console import Console
@@ -161,6 +162,7 @@ from eqbench.data.verification.deep import scan
 from tests.data.verified_files import contents
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a test in the background inherits that it is ignored
     root = Path(sys.argv[1])
     workers.PRELOADED = ("tests.data.verified_files",)  # and no decoders, which take seconds to import
     try:
