@@ -16,7 +16,7 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
 LARGE_DOWNLOADS := awk '/^ *(Downloading|Using cached) .*\(([0-9][0-9][0-9]+\.[0-9]+ MB|[0-9.]+ GB)\)/ { print; fflush() }'
 INSTALL := $(PY) -m pip install --disable-pip-version-check --progress-bar off --log $(VENV)/install.log -c constraints.txt
 
-.PHONY: help quickstart test bench lint doctor clean distclean
+.PHONY: help quickstart sweep test bench lint doctor clean distclean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):[^#]*## /\1#/p' Makefile | while IFS='#' read -r name text; do \
@@ -24,6 +24,9 @@ help: ## this list
 
 quickstart: $(VENV)/.installed ## run suites/quickstart.yaml and show its leaderboard; what is done is skipped
 	@$(VENV)/bin/eqbench run suites/quickstart.yaml
+
+sweep: $(VENV)/.installed ## search hyperparameters on the digits: suites/sweeps/quickstart.yaml
+	@$(VENV)/bin/eqbench sweep suites/sweeps/quickstart.yaml
 
 # Three parts at the same time, since each waits a lot: for Ray, for servers, for processes that it has killed.
 # Without `set -m` the shell would start those in the background with Ctrl-C ignored, for themselves and what they start.

@@ -13,6 +13,19 @@ import typer
 
 from eqbench import __version__
 from eqbench.cli_data import app as data_app
+from eqbench.cli_options import (
+    DEFAULT_STORAGE,
+    EXIT_FAILED_RUNS,
+    EXIT_INTERRUPTED,
+    EXIT_REGRESSION,
+    JsonOption,
+    MLflowOption,
+    OverrideOption,
+    StorageOption,
+    SuiteArgument,
+    VerboseOption,
+)
+from eqbench.cli_sweep import plot_app, sweep
 from eqbench.errors import EnvironmentProblem, EqbenchError, InputError, nearest
 from eqbench.interruption import interruptible
 from eqbench.terminal import console, print_json, write
@@ -21,8 +34,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from eqbench.run_folder import SuiteFolder
-
-EXIT_FAILED_RUNS, EXIT_REGRESSION, EXIT_INTERRUPTED = 1, 4, 130
 
 app = typer.Typer(
     name="eqbench",
@@ -34,16 +45,7 @@ app = typer.Typer(
 )
 
 app.add_typer(data_app, name="data")
-
-SuiteArgument = Annotated[str, typer.Argument(help="Name of a suite, or a YAML file.")]
-StorageOption = Annotated[
-    Path, typer.Option("--storage", envvar="EQBENCH_STORAGE", help="Folder that holds everything that was run.")
-]
-OverrideOption = Annotated[
-    list[str], typer.Option("--override", "-o", metavar="KEY=VALUE", help="Change the suite, e.g. train.epochs=2.")
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-DEFAULT_STORAGE = Path("runs")
+app.add_typer(plot_app, name="plot")
 
 
 def main() -> None:
@@ -94,7 +96,7 @@ def doctor(storage: StorageOption = DEFAULT_STORAGE, as_json: JsonOption = False
 
 @app.command()
 def ls(
-    kind: Annotated[str, typer.Argument(help="tasks, losses, models, datasets or suites.")],
+    kind: Annotated[str, typer.Argument(help="tasks, losses, models, datasets, suites or sweeps.")],
     as_json: JsonOption = False,
 ) -> None:
     """What exists."""
@@ -132,8 +134,8 @@ def run(
     seeds: Annotated[str | None, typer.Option(metavar="0,1,2", help="Instead of the suite's seeds.")] = None,
     override: OverrideOption = [],
     storage: StorageOption = DEFAULT_STORAGE,
-    mlflow: Annotated[bool, typer.Option(help="Track in MLflow.")] = True,
-    verbose: Annotated[bool, typer.Option("--verbose", help="Show the logs of Ray and of the workers.")] = False,
+    mlflow: MLflowOption = True,
+    verbose: VerboseOption = False,
 ) -> None:
     """Run what a suite asks for and show its leaderboard. Running again continues: what is finished is skipped."""
     from eqbench import launch as launching
@@ -155,6 +157,9 @@ def run(
     _show_board(what.folder, screen)
     if summary.failed or summary.unfinished:
         raise typer.Exit(EXIT_FAILED_RUNS)
+
+
+app.command()(sweep)
 
 
 @app.command()

@@ -79,8 +79,8 @@ def execute(specs: Sequence[RunSpec], folder: SuiteFolder, watchers: Sequence[Wa
                 _tune(group, folder, scratch / f"{time.time_ns()}", at_once, [results, *watchers])
     except KeyboardInterrupt:
         interrupted = True
-        _stop_everything()
-        _mark_killed(specs, folder, watchers)
+        stop_everything()
+        mark_killed(specs, folder, watchers)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return summarize(specs, folder, interrupted, results.status)
@@ -145,14 +145,14 @@ def summarize(
     )
 
 
-def _stop_everything() -> None:
+def stop_everything() -> None:
     """Disconnect from Ray, which ends this driver's trials and their workers, and a local Ray altogether."""
     import ray
 
     ray.shutdown()
 
 
-def _mark_killed(specs: Sequence[RunSpec], folder: SuiteFolder, watchers: Sequence[Watcher]) -> None:
+def mark_killed(specs: Sequence[RunSpec], folder: SuiteFolder, watchers: Sequence[Watcher]) -> None:
     """Runs that had started and not ended get the status `killed`; the next call continues them."""
     for spec in specs:
         run = folder.run(spec.run_id)

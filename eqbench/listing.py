@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from eqbench import plugins
 
 PLUGIN_KINDS: dict[str, plugins.KindName] = {
@@ -10,7 +12,8 @@ PLUGIN_KINDS: dict[str, plugins.KindName] = {
     "models": "model",
     "datasets": "dataset",
 }
-KINDS = (*PLUGIN_KINDS, "suites")
+SUITE_KINDS: dict[str, Literal["suite", "sweep"]] = {"suites": "suite", "sweeps": "sweep"}
+KINDS = (*PLUGIN_KINDS, *SUITE_KINDS)
 
 
 def listing(kind: str) -> list[dict[str, str]]:
@@ -19,9 +22,10 @@ def listing(kind: str) -> list[dict[str, str]]:
     >>> [entry["name"] for entry in listing("tasks")]
     ['classification', 'detection', 'segmentation']
     """
-    if kind == "suites":
+    if kind in SUITE_KINDS:
         from eqbench.suite import list_suites
 
-        return [{"name": suite.name, "description": suite.question, "file": str(suite.file)} for suite in list_suites()]
+        found = list_suites(SUITE_KINDS[kind])
+        return [{"name": suite.name, "description": suite.question, "file": str(suite.file)} for suite in found]
     plugin_kind = PLUGIN_KINDS[kind]
     return [{"name": name, "description": plugins.describe(plugin_kind, name)} for name in plugins.names(plugin_kind)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import resource
@@ -13,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from eqbench import distributed, losses
+from eqbench import distributed, losses, value_schedule
 from eqbench.run_folder import RunFolder, write_atomically
 from eqbench.run_spec import Budget
 from eqbench.tasks.base import Evaluation, Task
@@ -40,6 +41,7 @@ class Recorder:
         self.losses = losses.of(model)
         self.writes = distributed.rank() == 0
         self._budget = budget
+        self._values = value_schedule.metrics(folder)
         self._loss_sum = torch.zeros((), dtype=torch.float64, device=device)
         self._iterations = 0
         self._since = time.perf_counter()
@@ -69,6 +71,7 @@ class Recorder:
             "train/lr": lr,
             "train/samples_per_second": (samples - self._samples_since) / max(now - self._since, 1e-9),
             **self._gradient_metrics(),
+            **self._values,
             **system_metrics(),
         }
         self._loss_sum.zero_()
@@ -188,3 +191,12 @@ def peak_memory_mb(device: torch.device) -> float:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e6
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+
+
+def reset_peak_memory(device: torch.device) -> None:
+    """Forget the peak so far, for a process that trains one run after another; on CPU, where Linux allows it."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    else:
+        with contextlib.suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5")

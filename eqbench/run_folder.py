@@ -13,6 +13,7 @@
             plots/*.png, samples/*.png
             checkpoints/<iteration>/
             result.json                written last; a run with it has ended
+            tags.json                  more tags for MLflow, if there are any
 
 What a run measured is written here first; everything else (MLflow, leaderboard, live table) reads it from here.
 """
@@ -82,9 +83,8 @@ class RunFolder:
 
     def write_spec(self, spec: RunSpec) -> None:
         self.path.mkdir(parents=True, exist_ok=True)
-        write_atomically(
-            self.spec_file, yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-        )
+        text = yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+        write_atomically(self.spec_file, text)
 
     def read_spec(self) -> RunSpec:
         return RunSpec.model_validate_json(json.dumps(yaml.safe_load(self.spec_file.read_text())))
@@ -161,8 +161,8 @@ class RunFolder:
         return int(self._read_json(self.state_file).get("attempt", 0))
 
     def write_result(self, result: Mapping[str, Any]) -> None:
-        content = {"schema_version": RESULT_VERSION, **result}
-        write_atomically(self.result_file, json.dumps(content, indent=1, allow_nan=False) + "\n")
+        text = json.dumps({"schema_version": RESULT_VERSION, **result}, indent=1, allow_nan=False)
+        write_atomically(self.result_file, text + "\n")
 
     def read_result(self) -> dict[str, Any] | None:
         """The result, or None while the run has not ended.
@@ -185,8 +185,7 @@ class RunFolder:
 
     @property
     def finished(self) -> bool:
-        result = self.read_result()
-        return result is not None and result["status"] == "finished"
+        return (self.read_result() or {}).get("status") == "finished"
 
     def _read_json(self, path: Path) -> dict[str, Any]:
         try:
@@ -281,15 +280,16 @@ def is_evaluation(event: Mapping[str, Any]) -> bool:
 
 def last_event(run: RunFolder) -> dict[str, Any] | None:
     """The latest values of all metrics recorded lately, in one event; None before the first record."""
-    latest: dict[str, Any] | None = None
+    latest: dict[str, Any] = {}
     for event in run.read_events(newest_bytes=65536):
-        latest = {**event, "metrics": {**(latest["metrics"] if latest else {}), **event["metrics"]}}
-    return latest
+        latest = {**event, "metrics": latest.get("metrics", {}) | event["metrics"]}
+    return latest or None
 
 
 def suites_in(storage: Path) -> list[SuiteFolder]:
-    """Every suite that has been run into `storage`."""
-    return [SuiteFolder(storage, file.parent.name) for file in sorted(Path(storage).glob("*/plan.json"))]
+    """Every suite and sweep (`<name>/sweeps`) that has been run into `storage`."""
+    plans = sorted(plan for at in ("*", "*/sweeps") for plan in Path(storage).glob(f"{at}/plan.json"))
+    return [SuiteFolder(storage, plan.parent.relative_to(storage).as_posix()) for plan in plans]
 
 
 def _parsed(line: bytes) -> dict[str, Any] | None:

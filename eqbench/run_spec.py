@@ -115,6 +115,13 @@ class Origin(Model):
     """What trains it."""
 
 
+class Membership(Model):
+    """The place of a run in a population whose members take weights and values from each other while they train."""
+
+    sweep: str
+    member: WholeNumber
+
+
 class RunSpec(Model):
     """One run: task, model, data, loss, training, seed. `run_id` identifies it."""
 
@@ -132,6 +139,7 @@ class RunSpec(Model):
     budget: Budget
     seed: WholeNumber
     origin: Origin | None = None
+    population: Membership | None = None
     resources: Resources = Resources()
 
     @model_validator(mode="after")
@@ -160,6 +168,8 @@ class RunSpec(Model):
         fields["task"]["params"] = {key: options[key] for key in options if key not in OPTIONS_WITHOUT_EFFECT}
         if self.origin:
             fields["starts_from"] = self.origin.run_id
+        if self.population is None:
+            del fields["population"]
         return {"version": RUN_SPEC_VERSION, **fields}
 
     @property
@@ -170,7 +180,7 @@ class RunSpec(Model):
     @property
     def recipe(self) -> dict[str, Any]:
         """Everything that decides the result but the loss and the seed; runs that share it can be compared."""
-        fields = {key: value for key, value in self.identity.items() if key not in ("loss", "seed")}
+        fields = {key: value for key, value in self.identity.items() if key not in ("loss", "seed", "population")}
         return {**fields, "starts_from": self.origin.recipe} if self.origin else fields
 
     @property

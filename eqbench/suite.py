@@ -10,11 +10,17 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from eqbench.errors import InputError, nearest
 from eqbench.run_spec import RunSpec
 from eqbench.suite_file import SuiteFile
 from eqbench.suite_schema import MLflow, SuiteSchema, check
+
+if TYPE_CHECKING:
+    from eqbench.data.base import Dataset
+
+Kind = Literal["suite", "sweep"]
 
 
 @dataclass(frozen=True)
@@ -37,13 +43,19 @@ class Suite:
         self._source = source
         self._schema = schema
 
-    def expand(self, only: Sequence[str] = (), seeds: Sequence[int] | None = None) -> list[RunSpec]:
+    def expand(
+        self,
+        only: Sequence[str] = (),
+        seeds: Sequence[int] | None = None,
+        datasets: dict[str, Dataset] | None = None,
+    ) -> list[RunSpec]:
         """The runs: by task, then by loss, then by seed.
 
         Args:
             only: filters `task=…`, `loss=…`, `seed=…` on labels, `*` and `?` allowed. Filters on the same field add
                 up, those on different fields all have to match.
             seeds: instead of the suite's.
+            datasets: data that were constructed before; gets those that were not.
 
         Raises:
             InputError: a plugin or parameter is not as expected, data cannot be read, two runs are the same,
@@ -51,7 +63,7 @@ class Suite:
         """
         from eqbench.suite_expansion import expand  # plugins import torch
 
-        return expand(self._source, self._schema, only, seeds)
+        return expand(self._source, self._schema, only, seeds, datasets)
 
 
 def load_suite(path_or_name: str | Path, overrides: Sequence[str] = ()) -> Suite:
@@ -67,42 +79,46 @@ def load_suite(path_or_name: str | Path, overrides: Sequence[str] = ()) -> Suite
     source = SuiteFile.read(find_suite(path_or_name))
     for argument in overrides:
         source.override(argument)
+    if "sweep" in source.data:
+        raise source.error([(("sweep",), f"this is a sweep and no suite; use: eqbench sweep {path_or_name}")])
     return Suite(source, check(source), overrides)
 
 
-def list_suites() -> list[SuiteSummary]:
-    """Every suite that `load_suite` finds by name, those of the current folder first."""
-    return [SuiteSummary(name, file, _question(file)) for name, file in _suite_files().items()]
+def list_suites(kind: Kind = "suite") -> list[SuiteSummary]:
+    """Every suite, or sweep, that is found by name, those of the current folder first."""
+    return [SuiteSummary(name, file, _question(file)) for name, file in _suite_files(kind).items()]
 
 
-def find_suite(path_or_name: str | Path) -> Path:
-    """The file of a suite.
+def find_suite(path_or_name: str | Path, kind: Kind = "suite") -> Path:
+    """The file of a suite, or of a sweep.
 
     Raises:
-        InputError: there is none; names the nearest suite.
+        InputError: there is none; names the nearest one.
     """
     path = Path(path_or_name).expanduser()
-    known = _suite_files()
+    known = _suite_files(kind)
     is_name = path.suffix not in (".yaml", ".yml") and len(path.parts) == 1
     if is_name and path.name in known:
         return known[path.name]
     try:
         path.stat()
     except (FileNotFoundError, NotADirectoryError) as error:
-        what = "suite" if is_name else "file"
-        hint = f"{nearest(path.stem, known)} (suites: {', '.join(known) or 'none'})"
+        what = kind if is_name else "file"
+        other: Kind = "sweep" if kind == "suite" else "suite"
+        elsewhere = f", but a {other} of this name" if is_name and path.name in _suite_files(other) else ""
+        hint = f"{elsewhere or nearest(path.stem, known)} ({kind}s: {', '.join(known) or 'none'})"
         raise InputError(f"{path}: there is no such {what}{hint}") from error
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     return path
 
 
-def _suite_files() -> dict[str, Path]:
-    """Files by name, in ./suites and in the folder beside the package; the former win."""
+def _suite_files(kind: Kind) -> dict[str, Path]:
+    """Files by name, in ./suites and in the folder beside the package, sweeps below them; the former win."""
     folders = (Path.cwd() / "suites", Path(__file__).resolve().parents[1] / "suites")
     found: dict[str, Path] = {}
     for folder in folders:
-        for file in sorted(folder.glob("*.yaml")):
+        for file in sorted((folder / "sweeps" if kind == "sweep" else folder).glob("*.yaml")):
             found.setdefault(file.stem, file)
     return found
 

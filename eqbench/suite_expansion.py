@@ -28,7 +28,13 @@ MAX_RUNS = 100_000
 MAX_SEED = 2**31
 
 
-def expand(source: SuiteFile, schema: SuiteSchema, only: Sequence[str], seeds: Sequence[int] | None) -> list[RunSpec]:
+def expand(
+    source: SuiteFile,
+    schema: SuiteSchema,
+    only: Sequence[str] = (),
+    seeds: Sequence[int] | None = None,
+    datasets: dict[str, Dataset] | None = None,
+) -> list[RunSpec]:
     """The runs by task, loss and seed; see `Suite.expand`."""
     tasks = bind(source, schema)
     if seeds is not None:
@@ -49,7 +55,7 @@ def expand(source: SuiteFile, schema: SuiteSchema, only: Sequence[str], seeds: S
         raise InputError(f"--only {' --only '.join(map(repr, only))}: no run matches all of these")
     if number > MAX_RUNS:
         raise InputError(f"{source.file}: {number:,} runs, expected at most {MAX_RUNS:,}")
-    expansion = _Expansion(source, schema.name, tasks)
+    expansion = _Expansion(source, schema.name, tasks, {} if datasets is None else datasets)
     specs = [spec for task in chosen if task.losses and task.seeds for spec in expansion.runs(task)]
     _refuse_duplicates(source, specs)
     return specs
@@ -58,10 +64,10 @@ def expand(source: SuiteFile, schema: SuiteSchema, only: Sequence[str], seeds: S
 class _Expansion:
     """The runs of the tasks of one suite; data are constructed once for tasks that share them."""
 
-    def __init__(self, source: SuiteFile, suite: str, tasks: Sequence[BoundTask]) -> None:
+    def __init__(self, source: SuiteFile, suite: str, tasks: Sequence[BoundTask], datasets: dict[str, Dataset]) -> None:
         self._source = source
         self._suite = suite
-        self._datasets: dict[str, Dataset] = {}
+        self._datasets = datasets
         self._origins = Origins(source, tasks, self._of_loss)
 
     def _of_loss(self, task: BoundTask, loss: BoundLoss, seeds: list[int]) -> list[RunSpec]:

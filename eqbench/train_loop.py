@@ -7,7 +7,6 @@ optimizer, gradient scaler, averaged weights). So a run that is killed and resum
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -20,11 +19,12 @@ from torch.utils.data import DataLoader
 
 from eqbench import distributed, optimization, origin, tasks
 from eqbench.checkpoint import CheckpointError, Checkpoints
+from eqbench.cost import Stopwatch, cost
 from eqbench.data import samplers
 from eqbench.data.base import Draw
 from eqbench.errors import InputError
 from eqbench.evaluation.failure import EvaluationFailed
-from eqbench.recording import Recorder, peak_memory_mb
+from eqbench.recording import Recorder
 from eqbench.run_folder import RunFolder
 from eqbench.run_spec import RunSpec
 from eqbench.seeding import make_deterministic, seed_everything
@@ -32,6 +32,11 @@ from eqbench.tasks.base import Evaluation, Evaluator, Task
 from eqbench.trainer import Trainer, TrainingFailed
 
 logger = logging.getLogger(__name__)
+Listener = Callable[[int], None]
+
+
+def ignore(iteration: int) -> None:
+    """A listener that does nothing."""
 
 
 @dataclass
@@ -44,8 +49,10 @@ class Outcome:
     warnings: list[str]
 
 
-def train(spec: RunSpec, folder: RunFolder, device: torch.device) -> Outcome:
+def train(spec: RunSpec, folder: RunFolder, device: torch.device, evaluated: Listener = ignore) -> Outcome:
     """Train `spec` from its newest checkpoint in `folder` to the end of its budget on this worker's `device`.
+
+    `evaluated` is told the iteration of each evaluation, once numbers and checkpoint are written; it may end training.
 
     Raises:
         TrainingFailed: a gradient was not finite.
@@ -64,7 +71,6 @@ def train(spec: RunSpec, folder: RunFolder, device: torch.device) -> Outcome:
     network = trainer.distribute()
     clock = Stopwatch(elapsed)
     saved = time.monotonic()
-
     for iteration in range(first, budget.iterations):
         seed_everything(spec.seed, iteration, distributed.rank())
         lr = config.optimizer.lr * optimization.lr_factor(config.schedule, iteration, budget.iterations)
@@ -78,20 +84,39 @@ def train(spec: RunSpec, folder: RunFolder, device: torch.device) -> Outcome:
         if within_epoch and not last and done % spec.resources.record_every:
             continue
         recorder.record(done, lr)
-        if not within_epoch and not last and epoch % config.evaluate_every_epochs == 0:
+        if looked := not within_epoch and not last and epoch % config.evaluate_every_epochs == 0:
             with clock.paused():
                 warnings += look(recorder, done, evaluate, task, trainer.evaluated, spec, folder, device)
         overdue = time.monotonic() - saved >= 60 * spec.resources.checkpoint_minutes
         if recorder.writes and (overdue or last or not within_epoch):
             warnings += save(checkpoints, done, trainer.state_dict() | {"elapsed": clock.seconds})
             saved = time.monotonic()
+        if looked:
+            with clock.paused():
+                evaluated(done)
 
     trainer.check_weights()
+    outcome = conclude(warnings, recorder, clock, task, trainer.evaluated, spec, folder, device)
+    evaluated(budget.iterations)
+    return outcome
+
+
+def conclude(
+    warnings: list[str],
+    recorder: Recorder,
+    clock: Stopwatch,
+    task: Task,
+    model: nn.Module,
+    spec: RunSpec,
+    folder: RunFolder,
+    device: torch.device,
+) -> Outcome:
+    """The last evaluation, and what all of it cost."""
     seconds = clock.seconds
-    evaluation = evaluate(task, trainer.evaluated, spec, folder, device)
-    recorder.evaluation(budget.iterations, evaluation)
-    warnings += evaluation.warnings
-    return Outcome(evaluation, cost(spec, seconds, clock.seconds - seconds, device), recorder.skipped_steps, warnings)
+    evaluation = evaluate(task, model, spec, folder, device)
+    recorder.evaluation(spec.budget.iterations, evaluation)
+    costs = cost(spec, seconds, clock.seconds - seconds, device)
+    return Outcome(evaluation, costs, recorder.skipped_steps, warnings + evaluation.warnings)
 
 
 def build_task(spec: RunSpec) -> Task:
@@ -132,37 +157,6 @@ def mixing_warnings(task: Task, accumulate: int) -> list[str]:
     if not task.data.mixes or shares == 1:
         return []
     return [f"images are mixed within each of {shares} shares of a batch: the result depends on their number"]
-
-
-def cost(spec: RunSpec, train_seconds: float, evaluate_seconds: float, device: torch.device) -> dict[str, Any]:
-    """What the run took: seconds of training over all attempts, seconds of the last evaluation, memory, workers."""
-    return {
-        "train_seconds": train_seconds,
-        "evaluate_seconds": evaluate_seconds,
-        "seconds_per_step": train_seconds / spec.budget.iterations,
-        "samples_per_second": spec.budget.samples / max(train_seconds, 1e-9),
-        "peak_memory_mb": peak_memory_mb(device),
-        "num_workers": distributed.world_size(),
-        "device": device.type,
-    }
-
-
-class Stopwatch:
-    """Seconds of training, those of earlier attempts included."""
-
-    def __init__(self, elapsed: float) -> None:
-        self._since = time.monotonic() - elapsed
-
-    @property
-    def seconds(self) -> float:
-        return time.monotonic() - self._since
-
-    @contextlib.contextmanager
-    def paused(self) -> Iterator[None]:
-        """What happens inside does not count."""
-        started = time.monotonic()
-        yield
-        self._since += time.monotonic() - started
 
 
 def look(recorder: Recorder, iteration: int, evaluate: Callable[..., Evaluation], *arguments: Any) -> list[str]:

@@ -9,11 +9,12 @@ import os
 import re
 import time
 import traceback
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eqbench import environment
+from eqbench import environment, value_schedule
 from eqbench.errors import EqbenchError
 from eqbench.run_folder import RunFolder, is_evaluation
 from eqbench.run_spec import RunSpec
@@ -48,17 +49,63 @@ def run_trial(config: dict[str, Any]) -> None:
         wait([fitting], timeout=SECONDS_BETWEEN_LOOKS)
         for iteration, metrics in _evaluations(run, after=reported).items():
             reported = iteration
-            tune.report({"iteration": iteration, **metrics})
+            tune.report(report_of(spec, iteration, metrics))
     try:
         ending = fitting.result()
     except RayActorError:  # a helper process of Ray was lost, not a worker: Tune starts the trial again
         raise
     except Exception as error:
-        ending = {"failure": _cause(error), "traceback": traceback.format_exc()}
+        ending = {"failure": cause(error), "traceback": traceback.format_exc()}
     if "failure" in ending:
-        with contextlib.suppress(OSError):  # a full disk may be what made it fail
-            run.error_file.write_text(ending["traceback"])
+        _write_error(run, ending)
     tune.report({"ended": True, **ending})
+
+
+def report_of(spec: RunSpec, iteration: int, metrics: dict[str, float]) -> dict[str, Any]:
+    """An evaluation as Ray Tune hears of it."""
+    budget = spec.budget
+    epoch = iteration / budget.iterations_per_epoch
+    return {"iteration": iteration, "epoch": epoch, "last": iteration == budget.iterations, **metrics}
+
+
+def run_alone(config: dict[str, Any]) -> None:
+    """Train a run of one worker in this process, which may have trained others before: what it starts with is cheap.
+
+    Between two runs nothing is left but what is loaded: random states, deterministic algorithms, weights and data are
+    set by each run. When Ray Tune stops it, `tune.report` ends this thread.
+    """
+    import torch
+    from ray import get_gpu_ids, tune
+
+    from eqbench.member import train_member
+    from eqbench.recording import reset_peak_memory
+
+    with contextlib.suppress(FileNotFoundError):  # another machine of a cluster; there, Ray has set the folder
+        os.chdir(config["folder"])
+    run = RunFolder(Path(config["run"]))
+    if not run.spec_file.exists():
+        tune.report({"ended": True, "failure": f"{run.path} is not there: --storage must be shared by all machines"})
+        return
+    spec = run.read_spec()
+    device = torch.device("cuda", 0) if get_gpu_ids() else torch.device("cpu")
+    reset_peak_memory(device)
+
+    def evaluated(iteration: int) -> None:
+        tune.report(report_of(spec, iteration, _evaluations(run, after=iteration - 1).get(iteration, {})))
+
+    if spec.population:
+        failure = train_member(run, device, config["code"], config["every_epochs"], evaluated)
+    else:
+        with run.exclusively():
+            failure = train_and_record(run, device, code=config["code"], evaluated=evaluated)
+    if failure:
+        _write_error(run, failure)
+    tune.report({"ended": True, **(failure or {"result": json.dumps(run.read_result())})})
+
+
+def _write_error(run: RunFolder, failure: dict[str, str]) -> None:
+    with contextlib.suppress(OSError):  # a full disk may be what made it fail
+        run.error_file.write_text(failure["traceback"])
 
 
 def _evaluations(run: RunFolder, after: int) -> dict[int, dict[str, float]]:
@@ -128,29 +175,35 @@ def train_and_record(
     code: dict[str, Any],
     first: bool = True,
     alone: bool = True,
+    evaluated: Callable[[int], None] | None = None,
+    begins: bool = True,
 ) -> dict[str, str] | None:
     """Train the run of a folder in this process (with or without Ray) and write its result.
+
+    Args:
+        evaluated: see `eqbench.train_loop.train`.
+        begins: whether this counts as an attempt; not where a run only goes on after it waited for others.
 
     Returns:
         None, or why it failed (`failure`, `traceback`) when starting again would fail in the same way: a non-finite
         gradient, on all ranks at once, or any error of a lone worker's own. Other errors are raised: the loss of
         a worker makes the others raise, and starting again helps.
     """
-    from eqbench.train_loop import train
+    from eqbench.train_loop import ignore, train
     from eqbench.trainer import TrainingFailed
 
     spec = run.read_spec()
-    if first:
+    if first and begins:
         run.start_attempt()
     try:
-        outcome = train(spec, run, device)
+        outcome = train(value_schedule.in_force(spec, run), run, device, evaluated or ignore)
     except TrainingFailed as error:
         return {"failure": str(error), "traceback": traceback.format_exc()}
     except OSError:
         raise
     except Exception as error:
         if alone:
-            return {"failure": _cause(error), "traceback": traceback.format_exc()}
+            return {"failure": cause(error), "traceback": traceback.format_exc()}
         raise
     if first:
         run.write_result(_finished_result(spec, run, outcome, code))
@@ -172,6 +225,18 @@ def _finished_result(spec: RunSpec, run: RunFolder, outcome: Outcome, code: dict
         "data_verified": (verified(spec.data.params.get("root"), spec.data_digest) or {}).get("level"),
         "skipped_steps": outcome.skipped_steps,
         "warnings": outcome.warnings,
+    }
+
+
+def stopped_result(spec: RunSpec, run: RunFolder, detail: str) -> dict[str, Any]:
+    """The result of a run that was ended before its budget on purpose: the numbers of its last evaluation."""
+    found = _evaluations(run, after=0)
+    numbers = found[max(found)] if found else {}
+    metrics = {name.removeprefix("val/"): value for name, value in numbers.items() if name.startswith("val/")}
+    return {
+        **unsuccessful_result(spec, run, "stopped", detail),
+        "main_metric": next(iter(metrics), ""),
+        "metrics": metrics,
     }
 
 
@@ -197,7 +262,7 @@ def _result_head(spec: RunSpec, run: RunFolder) -> dict[str, Any]:
     }
 
 
-def _cause(error: BaseException) -> str:
+def cause(error: BaseException) -> str:
     """One line: the error that a worker raised, out of what Ray wrapped around it; ours say what there is to say."""
     from ray.exceptions import RayActorError
 

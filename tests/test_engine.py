@@ -236,6 +236,20 @@ def eqbench(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     return ended.value.code
 
 
+def test_impossible_resources_are_one_line_and_leave_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{Path.cwd()}/greedy.db")
+    small_suites.write(Path("greedy.yaml"), small_suites.suite(name="greedy"))
+    arguments = ("run", "greedy.yaml", "--storage", "greedy", "-o", "resources.gpus_per_worker=64")
+    assert eqbench(monkeypatch, *arguments) == 3
+    errors = capsys.readouterr().err
+    assert errors.startswith("eqbench: resources: 1 worker(s) of 0.25 CPU and 64 GPU each are asked for, the ")
+    assert errors.count("\n") == 1
+    assert SuiteFolder(Path("greedy"), "greedy").runs() == []
+    assert not Path("greedy.db").exists()
+
+
 def test_two_suites_in_one_process_without_mlflow_which_gets_them_later(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

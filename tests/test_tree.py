@@ -176,7 +176,6 @@ def test_the_package_is_installed_from_this_tree() -> None:
         ("eqbench", {"torch", *HEAVY}),
         ("eqbench.cli", {"torch", *HEAVY}),
         ("eqbench.doctor", {"torch", *HEAVY}),
-        ("eqbench.losses", HEAVY),
     ],
 )
 def test_importing_is_light(module: str, unwanted: set[str]) -> None:

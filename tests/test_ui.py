@@ -21,11 +21,35 @@ from eqbench import ui
 from eqbench.errors import EnvironmentProblem
 from eqbench.tracking.store import connect
 
+STAND_IN = """
+import sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_it_answers_and_leaves_nothing(tmp_path: Path, number: signal.Signals) -> None:
-    connect(f"sqlite:///{tmp_path}/mlflow.db")
+class Page(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"in MLflow's place")
+
+HTTPServer(("127.0.0.1", int(sys.argv[sys.argv.index("--port") + 1])), Page).serve_forever()
+"""
+
+
+@pytest.mark.parametrize(("number", "stand_in"), [(signal.SIGINT, False), (signal.SIGTERM, True)])
+def test_it_answers_and_leaves_nothing(tmp_path: Path, number: signal.Signals, stand_in: bool) -> None:
+    """The second time with a server that starts at once."""
     environment = {**os.environ, "MLFLOW_TRACKING_URI": "", "PYTHONUNBUFFERED": "1"}
+    if stand_in:
+        (tmp_path / "mlflow.db").touch()
+        package = tmp_path / "instead" / "mlflow"
+        package.mkdir(parents=True)
+        (package / "__init__.py").touch()
+        (package / "__main__.py").write_text(STAND_IN)
+        environment["PYTHONPATH"] = os.pathsep.join(
+            [str(package.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+        )
+    else:
+        connect(f"sqlite:///{tmp_path}/mlflow.db")
     program = subprocess.Popen(
         [sys.executable, "-m", "eqbench.cli", "ui"],
         cwd=tmp_path,
@@ -57,14 +81,13 @@ def test_it_answers_and_leaves_nothing(tmp_path: Path, number: signal.Signals) -
 
 
 def test_a_taken_port_is_refused(tmp_path: Path) -> None:
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
-    connect(uri)
+    (tmp_path / "mlflow.db").touch()
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(EnvironmentProblem, match=f"^--port {port}: Address already in use; choose another, or"):
-            ui.serve(uri, Console(file=io.StringIO()), port)
+            ui.serve(f"sqlite:///{tmp_path}/mlflow.db", Console(file=io.StringIO()), port)
 
 
 def test_without_a_store(tmp_path: Path) -> None:

@@ -21,8 +21,9 @@ def find_suite_folder(storage: Path, suite: str) -> SuiteFolder:
     name = suite
     if suite.endswith((".yaml", ".yml")):
         from eqbench.suite import load_suite
+        from eqbench.sweep.definition import is_sweep, load_sweep
 
-        name = load_suite(suite).name
+        name = load_sweep(suite).folder_name if is_sweep(Path(suite)) else load_suite(suite).name
     known = [folder.suite for folder in suites_in(storage)]
     if name not in known:
         has = ", ".join(known) or "nothing"

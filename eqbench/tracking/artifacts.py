@@ -7,12 +7,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from eqbench import value_schedule
 from eqbench.run_folder import RunFolder
 
 
 def final_artifacts(run: RunFolder, result: Mapping[str, Any] | None, scratch: Path) -> Iterator[tuple[Path, str]]:
     """Each file of a run that has ended with its folder in MLflow; `scratch` is a folder for what is put together."""
     yield run.spec_file, "config"
+    if (schedule := value_schedule.file_of(run)).exists():
+        yield schedule, "config"
     environment = (result or {}).get("environment")
     if environment:
         file = scratch / "environment.json"

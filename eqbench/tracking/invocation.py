@@ -3,6 +3,7 @@
 <storage>/<suite>/invocations/<id>/
     invocation.json    command, start, end, status, the runs it was to train
     suite.yaml         the suite as it was then
+    artifacts/         what was made of all its runs: plots, the best setting of a sweep
     synced.json        where it has been sent
 """
 
@@ -74,6 +75,20 @@ def start(
     invocation = Invocation(path, folder.suite, tracking_uri, started, command, description, list(run_ids))
     invocation.write()
     return invocation
+
+
+def extend(invocation: Invocation, run_ids: Sequence[str]) -> Invocation:
+    """Record that it is to train more runs than it began with."""
+    new = replace(invocation, run_ids=list(dict.fromkeys([*invocation.run_ids, *run_ids])))
+    new.write()
+    return new
+
+
+def artifacts(invocation: Invocation) -> list[tuple[Path, str]]:
+    """Each file that belongs to it as a whole, with its folder in MLflow."""
+    root = invocation.path / "artifacts"
+    files = sorted(file for file in root.rglob("*") if file.is_file())
+    return [(file, file.parent.relative_to(root).as_posix().removeprefix(".")) for file in files]
 
 
 def end(invocation: Invocation, folder: SuiteFolder, *, status: str, detail: str = "") -> Invocation:

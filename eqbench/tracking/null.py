@@ -17,6 +17,9 @@ class NullTracker:
     def open(self, description: str = "", command: str = "", run_ids: Sequence[str] | None = None) -> None:
         """Do nothing."""
 
+    def adopt(self, run_ids: Sequence[str]) -> None:
+        """Do nothing."""
+
     def close(self, status: str) -> bool:
         """Do nothing."""
         return True

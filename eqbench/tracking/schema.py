@@ -22,7 +22,7 @@ COST = (
     "peak_memory_mb",
     "num_workers",
 )
-STATUS = {"finished": "FINISHED", "failed": "FAILED", "killed": "KILLED"}
+STATUS = {"finished": "FINISHED", "stopped": "FINISHED", "failed": "FAILED", "killed": "KILLED"}
 ENDED_EARLY = "the process that trained it has ended; `eqbench run` continues it"
 
 
@@ -56,7 +56,12 @@ def params(spec: RunSpec) -> dict[str, str]:
     so they are in the tags and in config/run.yaml instead.
     """
     identity = {key: value for key, value in spec.identity.items() if key != "version"}
-    return {name(key): shorten(_as_text(value), MAX_PARAM_LENGTH) for key, value in flatten(identity).items()}
+    return param_values(flatten(identity))
+
+
+def param_values(values: Mapping[str, Any]) -> dict[str, str]:
+    """Params as MLflow stores them."""
+    return {name(key): shorten(_as_text(value), MAX_PARAM_LENGTH) for key, value in values.items()}
 
 
 def _as_text(value: Any) -> str:

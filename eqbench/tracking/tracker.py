@@ -72,13 +72,19 @@ class Tracker:
         """Record how the `eqbench run` ended, FINISHED, FAILED or KILLED, and end its parent run."""
         if self._current is None:
             return True
-        ended = invocations.end(self._current, self.folder, status=status)
-        with self._lock:
-            self._invocations = [
-                ended if known.invocation_id == ended.invocation_id else known for known in self._invocations
-            ]
-            self._current = None
+        self._replace(invocations.end(self._current, self.folder, status=status))
+        self._current = None
         return self.level()
+
+    def adopt(self, run_ids: Sequence[str]) -> None:
+        """Add children to the `eqbench run` that was begun."""
+        if self._current is not None:
+            self._current = invocations.extend(self._current, run_ids)
+            self._replace(self._current)
+
+    def _replace(self, new: Invocation) -> None:
+        with self._lock:
+            self._invocations = [new if old.invocation_id == new.invocation_id else old for old in self._invocations]
 
     def level(self, *, everywhere: bool = False) -> bool:
         """Bring the parent runs of this store level, or those tracked elsewhere too; whether they are."""
@@ -174,13 +180,9 @@ class Tracker:
             return
         spec = run.read_spec()
         parent = self._parent_of(run.run_id)
-        tags = schema.tags(
-            spec,
-            result,
-            running=running,
-            attempts=run.attempts,
-            parent=self._send_invocation(parent).mlflow_id if parent else None,
-        )
+        parent_id = self._send_invocation(parent).mlflow_id if parent else None
+        tags = schema.tags(spec, result, running=running, attempts=run.attempts, parent=parent_id)
+        tags |= schema.tag_values(read_json(run.path / "tags.json"))
         tracked = self._find(run.run_id) or self._create(run.run_id, spec.name, tags, started_ms(run))
         tracked.set_name(spec.name)
         tracked.set_params(schema.params(spec))
@@ -198,8 +200,7 @@ class Tracker:
     def _send_data(self, run: RunFolder, spec: RunSpec, tracked: TrackedRun, *, final: bool) -> None:
         if tracked.has_data:
             return
-        description = read_json(run.path / "dataset.json")
-        if description or final:
+        if (description := read_json(run.path / "dataset.json")) or final:
             tracked.set_data(schema.data_input(spec, description))
 
     def _send_events(self, run: RunFolder, tracked: TrackedRun) -> None:
@@ -224,6 +225,7 @@ class Tracker:
                 tracked.add_file(file, folder)
         if result and result["status"] == "finished":
             tracked.add_points(schema.news(schema.cost_points(result), tracked.last_steps)[0])
+            tracked.set_params(schema.param_values(read_json(run.path / "params.json")))
         tracked.set_tags(tags)
         if result:
             tracked.set_ended(schema.STATUS[result["status"]], round(result["finished_at"] * 1000))
@@ -273,12 +275,11 @@ class Tracker:
     def _add_suite(self, invocation: Invocation, tracked: TrackedRun) -> None:
         if invocation.suite_file.exists():
             tracked.add_file(invocation.suite_file, "config")
+        for file, folder in invocations.artifacts(invocation):
+            tracked.add_file(file, folder)
 
-    def _invocation_is_level(self, invocation: Invocation) -> bool:
-        fingerprint = marker.fingerprint([invocation.file])
-        return self._marked(invocation.path, invocation.invocation_id, fingerprint)
-
-    # -- what a crash left RUNNING -------------------------------------------------------------------------------
+    def _invocation_is_level(self, known: Invocation) -> bool:
+        return self._marked(known.path, known.invocation_id, marker.fingerprint([known.file]))
 
     def _stale(self, active: Collection[str]) -> list[TrackedRun]:
         ended = {known.invocation_id for known in self._invocations if known.status is not None}

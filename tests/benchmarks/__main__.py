@@ -15,6 +15,7 @@ from pathlib import Path
 BENCHMARKS = {
     "startup": "seconds from `eqbench run quickstart` to the first training step",
     "step_time": "step time in Ray Train against the same loop without Ray",
+    "sweep_overhead": "seconds that a sweep adds to each of 50 short trials",
     "recording": "what events, gradient statistics, checkpoints and MLflow cost",
     "losses": "time and memory of the losses beside eager spellings and other implementations",
     "lvis_index": "building and opening the index of an LVIS-size file, beside lvis, pycocotools and hotcoco",
@@ -27,7 +28,7 @@ INHERITED = ("RAY_ADDRESS", "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "ML
 
 
 def main() -> None:
-    listing = "\n".join(f"  {name:<14}{what}" for name, what in BENCHMARKS.items())
+    listing = "\n".join(f"  {name:<16}{what}" for name, what in BENCHMARKS.items())
     parser = argparse.ArgumentParser(
         prog="python -m tests.benchmarks",
         description=__doc__,

@@ -60,19 +60,19 @@ def test_a_class_of_frequency_zero_is_not_drawn_but_may_occur() -> None:
 def test_the_first_draw_is_proportional_to_the_power_of_the_frequency(power: float) -> None:
     torch.manual_seed(0)
     loss = build(num_sampled=1, power=power)
-    drawn = torch.stack([torch.tensor(counted(loss, [6])) for _ in range(3000)]).double().mean(0)
+    drawn = torch.stack([torch.tensor(counted(loss, [6])) for _ in range(1000)]).double().mean(0)
     weights = torch.tensor([f**power if f else 0.0 for f in FREQUENCY])
-    assert drawn.tolist() == pytest.approx((weights / weights.sum()).tolist(), abs=0.03)
+    assert drawn.tolist() == pytest.approx((weights / weights.sum()).tolist(), abs=0.05)
 
 
 def test_further_draws_are_without_replacement() -> None:
     """As often both of two classes as torch.multinomial draws them."""
     torch.manual_seed(0)
     loss = build(num_sampled=2, power=1.0)
-    pairs = torch.stack([torch.tensor(counted(loss, [6])) for _ in range(3000)])
+    pairs = torch.stack([torch.tensor(counted(loss, [6])) for _ in range(1000)])
     wanted = torch.multinomial(torch.tensor(FREQUENCY).expand(3000, 6), 2)
     together = ((wanted == 0).any(1) & (wanted == 1).any(1)).double().mean().item()
-    assert (pairs[:, 0] & pairs[:, 1]).double().mean().item() == pytest.approx(together, abs=0.04)
+    assert (pairs[:, 0] & pairs[:, 1]).double().mean().item() == pytest.approx(together, abs=0.05)
     assert (pairs.sum(1) == 2).all()
 
 

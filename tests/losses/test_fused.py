@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +10,8 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch._inductor import config as inductor
+from torch._inductor.utils import fresh_cache
 
 from eqbench import losses
 from eqbench.loss_contract.subject import Samples, Subject, call, close, same_totals, totals
@@ -147,26 +146,22 @@ def test_a_wrong_setting_is_refused_when_a_loss_is_built(monkeypatch: pytest.Mon
         losses.build("focal", num_classes=3)
 
 
-def test_without_a_compiler_the_plain_kernels_take_over(tmp_path: Path) -> None:
+def test_without_a_compiler_the_plain_kernels_take_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With one warning for each kernel, and the same numbers."""
-    program = (
-        "import torch, warnings\n"
-        "from eqbench import losses\n"
-        "logits, labels = torch.randn(30, 5, generator=torch.Generator().manual_seed(0)), torch.arange(30) % 5\n"
-        "loss = losses.build('focal', num_classes=5)\n"
-        "with warnings.catch_warnings(record=True) as caught:\n"
-        "    warnings.simplefilter('always')\n"
-        "    values = [loss(logits, labels).item() for _ in range(3)]\n"
-        "print(*values, *(str(each.message) for each in caught if 'torch.compile' in str(each.message)), sep='\\n')\n"
-    )
-    environment = {"EQBENCH_FUSED": "compile", "CXX": "/nowhere/c++", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}
-    done = subprocess.run(
-        [sys.executable, "-c", program], env=os.environ | environment, capture_output=True, text=True, check=True
-    )
-    *values, warning = done.stdout.splitlines()
-    logits = torch.randn(30, 5, generator=torch.Generator().manual_seed(0))
-    expected = losses.build("focal", num_classes=5)(logits, torch.arange(30) % 5).item()
-    assert [float(value) for value in values] == [expected] * 3
+    logits, labels = torch.randn(30, 5, generator=torch.Generator().manual_seed(0)), torch.arange(30) % 5
+    loss = losses.build("focal", num_classes=5)
+    monkeypatch.setenv("EQBENCH_FUSED", "plain")
+    expected = loss(logits, labels).item()
+    monkeypatch.setenv("EQBENCH_FUSED", "compile")
+    monkeypatch.setattr(compiled, "_unusable", set())
+    torch.compiler.reset()
+    nowhere = inductor.patch({"cpp.cxx": ("/nowhere/c++",)})
+    with nowhere, fresh_cache(dir=str(tmp_path)), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        values = [loss(logits, labels).item() for _ in range(3)]
+    torch.compiler.reset()
+    assert values == [expected] * 3
+    [warning] = [str(each.message) for each in caught if "torch.compile" in str(each.message)]
     assert warning.startswith("sigmoid losses run without torch.compile, slower: ")
     assert "compiler" in warning
 

@@ -109,7 +109,7 @@ def same_statistics(loss: Loss, other: Loss) -> None:
 
 
 @pytest.mark.parametrize("form", FORMS, ids=str)
-@settings(max_examples=15)
+@settings(max_examples=8)
 @given(case=cases())
 def test_finite(form: Form, case: Case) -> None:
     loss, batch = case.loss(form), case.batch(form)
@@ -127,7 +127,7 @@ def test_finite(form: Form, case: Case) -> None:
 
 
 @pytest.mark.parametrize("form", FORMS, ids=str)
-@settings(max_examples=15)
+@settings(max_examples=8)
 @given(case=cases(DTYPES[:2]))
 def test_statistics_are_the_gradient_split_by_label(form: Form, case: Case) -> None:
     loss, batch = case.loss(form), case.batch(form)
@@ -143,7 +143,7 @@ def test_statistics_are_the_gradient_split_by_label(form: Form, case: Case) -> N
 
 
 @pytest.mark.parametrize("form", FIXED, ids=str)
-@settings(max_examples=15)
+@settings(max_examples=8)
 @given(case=cases(DTYPES[:2]), share=st.floats(0, 1))
 def test_parts_add_up(form: Form, case: Case, share: float) -> None:
     whole, parts, batch = case.loss(form), case.loss(form), case.batch(form)
@@ -158,7 +158,7 @@ def test_parts_add_up(form: Form, case: Case, share: float) -> None:
 
 
 @pytest.mark.parametrize("form", FIXED, ids=str)
-@settings(max_examples=10)
+@settings(max_examples=6)
 @given(case=cases(DTYPES[:2], ["any"]))
 def test_order_of_samples_does_not_matter(form: Form, case: Case) -> None:
     loss, other, batch = case.loss(form), case.loss(form), case.batch(form)

@@ -59,7 +59,8 @@ def miniature_spec(root: Path, name: str, **changes: Any) -> RunSpec:
     segmentation = name == "ade20k"
     config = Train.model_validate(
         {
-            "iterations": 60,
+            "iterations": 30,
+            "evaluate_every_epochs": 100,
             "batch_size": 8 if segmentation else 32,
             "optimizer": {"name": "adamw", "lr": 0.01} if segmentation else {"name": "sgd", "lr": 0.1},
             "deterministic": True,
@@ -112,7 +113,7 @@ def test_killed_and_resumed_equals_never_killed(
     name: str, root: Path, tmp_path: Path, uninterrupted: Callable[[RunSpec], RunFolder]
 ) -> None:
     """Killed after some checkpoints; images are read by another process in one of the attempts."""
-    spec = miniature_spec(root, name, iterations=6, batch_size=8, evaluate_every_epochs=100)
+    spec = miniature_spec(root, name, iterations=6, batch_size=8)
     often = {"record_every": 1, "checkpoint_minutes": 0}
     spec = spec.model_copy(update={"resources": Resources(**often)})
     run = planned(tmp_path / "run", spec.model_copy(update={"resources": Resources(**often, loader_processes=1)}))

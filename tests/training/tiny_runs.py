@@ -49,11 +49,22 @@ processes.set_forkserver_preload(
         "eqbench.tasks.classification",
         "eqbench.train_loop",
         "eqbench.trial",
+        # What takes most of the time when mmdet is imported; itself it has to wait for its operators.
+        "matplotlib.pyplot",
+        "imagecorruptions",
+        "imgaug",
+        "mmcv.transforms",
+        "mmengine.runner",
         "pandas",
         "psutil",
         "pyarrow.parquet",
+        "pycocotools.mask",
+        "scipy.optimize",
+        "scipy.stats",
+        "sklearn.metrics",
         "torch._dynamo",
         "torch.nn.parallel",
+        "torchvision.transforms.v2",
     ]
 )
 

@@ -1,0 +1,67 @@
+"""A figure as SVG inside a page: in the page's colours, with a description at each trial's marks."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Mapping
+from xml.etree import ElementTree as ET
+
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+from eqbench.sweep.plots.canvas import GRID, INK, MUTED, PAPER, drawing
+
+SVG = "http://www.w3.org/2000/svg"
+XLINK = "http://www.w3.org/1999/xlink"
+COLOURS = {INK: "var(--ink)", MUTED: "var(--muted)", GRID: "var(--grid)", PAPER: "var(--paper)"}
+PIXELS_PER_INCH = 112
+"""At most, so that the text of all figures has one size."""
+DROPPED = {f"{{{SVG}}}metadata", f"{{{SVG}}}style"}
+
+
+def inline(figure: Figure, name: str, title: str, tips: Mapping[int, str]) -> str:
+    """The figure as an `<svg>` element.
+
+    Args:
+        name: unique in the page; the element's own names are derived from it.
+        tips: what is shown at the marks of each trial, by number.
+    """
+    file = io.StringIO()
+    with drawing(), rc_context({"svg.hashsalt": name}):
+        figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    root = ET.fromstring(file.getvalue())
+    _tidy(root, tips)
+    _drop_unused_names(root)
+    for size in ("width", "height"):
+        root.attrib.pop(size)
+    width = f"max-width: {figure.get_figwidth() * PIXELS_PER_INCH:.0f}px"
+    root.attrib |= {"role": "img", "aria-label": title, "style": width}
+    ET.register_namespace("", SVG)
+    text = ET.tostring(root, encoding="unicode", short_empty_elements=False)
+    for colour, variable in COLOURS.items():
+        text = text.replace(colour, variable)
+    return text
+
+
+def _tidy(node: ET.Element, tips: Mapping[int, str]) -> None:
+    for child in list(node):
+        if child.tag in DROPPED:
+            node.remove(child)
+        else:
+            _tidy(child, tips)
+    if (target := node.attrib.pop(f"{{{XLINK}}}href", None)) is not None:
+        node.set("href", target)
+    if match := re.fullmatch(r"trial:(-?\d+)", node.get("id", "")):
+        node.set("data-trial", match[1])
+        tip = ET.Element(f"{{{SVG}}}title")
+        tip.text = tips.get(int(match[1]), "")
+        node.insert(0, tip)
+
+
+def _drop_unused_names(root: ET.Element) -> None:
+    """Names that nothing refers to would be there once per figure."""
+    used = {name for node in root.iter() for value in node.attrib.values() for name in re.findall(r"#([\w:-]+)", value)}
+    for node in root.iter():
+        if node.get("id") not in used:
+            node.attrib.pop("id", None)
