@@ -62,7 +62,7 @@ class _Seeded(Model):
 
 
 class _Optuna(_Seeded):
-    sampler: Literal["tpe", "nsgaii", "gp", "random", "qmc", "cmaes"] = "tpe"
+    sampler: Literal["tpe", "nsgaii", "gp", "random", "qmc"] = "tpe"
     startup_trials: Count = 10
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from eqbench.errors import InputError, nearest
 from eqbench.suite_yaml import Place
 from eqbench.sweep.schema import TUNE_SEARCHES
+from eqbench.sweep.search import build
 from eqbench.sweep.setting import MISSING, epochs_of
 from eqbench.sweep.space import Parameter, Value, same, spelled
 from eqbench.validation import Problem
@@ -60,6 +62,10 @@ def check_strategy(sweep: Sweep) -> Iterator[Problem]:
         yield ("sweep", "search"), f"{search} searches for one goal, expected optuna or random for {goals}"
     if section.scheduler.name != "none":
         yield from _check_scheduler(sweep)
+    try:
+        build(section.search, space, section.objective, 1)
+    except InputError as error:  # a package that is not installed, an option that the search has not
+        yield ("sweep", "search"), re.sub(r"^sweep\.search(\.\w+)?: ", "", str(error))
 
 
 def _too_many(sweep: Sweep) -> Iterator[Problem]:
