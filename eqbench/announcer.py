@@ -11,8 +11,8 @@ from typing import Any, Protocol
 from ray import tune
 
 from eqbench.run_folder import RunFolder
+from eqbench.run_result import unsuccessful_result
 from eqbench.run_spec import RunSpec
-from eqbench.trial import unsuccessful_result
 
 
 class Watcher(Protocol):

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from eqbench import __version__
+from eqbench.cli_compare import compare
 from eqbench.cli_data import app as data_app
+from eqbench.cli_mlflow import mlflow_app, ui
 from eqbench.cli_options import (
     DEFAULT_STORAGE,
     EXIT_FAILED_RUNS,
     EXIT_INTERRUPTED,
-    EXIT_REGRESSION,
     JsonOption,
     MLflowOption,
     OverrideOption,
@@ -25,7 +26,8 @@ from eqbench.cli_options import (
     SuiteArgument,
     VerboseOption,
 )
-from eqbench.cli_sweep import plot_app, sweep
+from eqbench.cli_plot import plot_app
+from eqbench.cli_sweep import sweep, validate_sweep
 from eqbench.errors import EnvironmentProblem, EqbenchError, InputError, nearest
 from eqbench.interruption import interruptible
 from eqbench.terminal import console, print_json, write
@@ -46,6 +48,7 @@ app = typer.Typer(
 
 app.add_typer(data_app, name="data")
 app.add_typer(plot_app, name="plot")
+app.add_typer(mlflow_app, name="mlflow")
 
 
 def main() -> None:
@@ -114,10 +117,17 @@ def ls(
 
 
 @app.command()
-def validate(suite: SuiteArgument, override: OverrideOption = [], as_json: JsonOption = False) -> None:
-    """Check a suite: every key, value, plugin and data set; runs nothing."""
-    from eqbench.suite import load_suite
+def validate(
+    suite: Annotated[str, typer.Argument(help="Name of a suite or a sweep, or a YAML file.")],
+    override: OverrideOption = [],
+    as_json: JsonOption = False,
+) -> None:
+    """Check a suite or a sweep: every key, value, plugin and data set; runs nothing."""
+    from eqbench.suite import load_suite, names_sweep
 
+    if names_sweep(suite):
+        validate_sweep(suite, override, as_json)
+        return
     checked = load_suite(suite, override)
     specs = checked.expand()
     if as_json:
@@ -185,41 +195,33 @@ def status(
 @app.command()
 def leaderboard(
     suites: Annotated[list[str], typer.Argument(help="Names or files of suites that were run.")],
-    output_format: Annotated[str, typer.Option("--format", help="table, csv or markdown.")] = "table",
+    output_format: Annotated[str, typer.Option("--format", help="table, html, csv, markdown, latex, json.")] = "table",
     out: Annotated[Path | None, typer.Option(help="Write to this file instead of the terminal.")] = None,
     storage: StorageOption = DEFAULT_STORAGE,
     as_json: JsonOption = False,
 ) -> None:
     """Losses × tasks: mean ± 95 % interval over seeds, change against the first loss, significance."""
-    from eqbench.leaderboard import load, table
+    from eqbench import leaderboard as boards
+    from eqbench.leaderboard import table
     from eqbench.leaderboard.find import find_suite_folder
 
-    board = load([find_suite_folder(storage, suite) for suite in suites])
-    if out or as_json or output_format != "table":
+    folders = [find_suite_folder(storage, suite) for suite in suites]
+    board = boards.board(folders)
+    if output_format == "html" and not as_json:
+        from eqbench.leaderboard import page
+
+        to_terminal = out is None and sys.stdout.isatty()
+        file = folders[0].path / "leaderboard.html" if to_terminal else out
+        write(page.html(board, folders), file)
+        if to_terminal:
+            print(file)
+    elif out or as_json or output_format != "table":
         write(table.render(board, "json" if as_json else output_format), out)
     else:
         console().print(*table.tables(board), sep="\n")
 
 
-@app.command()
-def compare(
-    run_a: Annotated[str, typer.Argument(help="A run: id, or suite/task/loss/seed.")],
-    run_b: Annotated[str, typer.Argument(help="Another run.")],
-    fail_on_regression: Annotated[bool, typer.Option(help="Exit with 4 if B's main metric is lower.")] = False,
-    storage: StorageOption = DEFAULT_STORAGE,
-    as_json: JsonOption = False,
-) -> None:
-    """Two runs side by side: what differs in their configuration, metrics and classes."""
-    from eqbench.leaderboard import compare as comparing
-    from eqbench.leaderboard.find import find_run
-
-    comparison = comparing.compare(find_run(storage, run_a), find_run(storage, run_b))
-    if as_json:
-        print_json(comparison.as_dict())
-    else:
-        console().print(comparing.render(comparison))
-    if fail_on_regression and comparison.regression:
-        raise typer.Exit(EXIT_REGRESSION)
+app.command()(compare)
 
 
 @app.command()
@@ -254,17 +256,7 @@ def check_loss(
         raise typer.Exit(EXIT_FAILED_RUNS)
 
 
-@app.command()
-def ui(
-    port: Annotated[int | None, typer.Option(min=1, max=65535, help="A free one by default.")] = None,
-    storage: StorageOption = DEFAULT_STORAGE,
-) -> None:
-    """MLflow's comparison interface on this project's store, on loopback."""
-    from eqbench import tracking
-    from eqbench.ui import serve
-
-    tracking.reconcile(None, storage)
-    serve(tracking.latest_uri(storage), console(), port)
+app.command()(ui)
 
 
 def _seeds(text: str | None) -> list[int] | None:
@@ -275,9 +267,10 @@ def _seeds(text: str | None) -> list[int] | None:
 
 
 def _show_board(folder: SuiteFolder, console: Console) -> None:
-    from eqbench.leaderboard import load, table
+    from eqbench import leaderboard as boards
+    from eqbench.leaderboard import table
 
-    console.print(*table.tables(load([folder])), sep="\n")
+    console.print(*table.tables(boards.board([folder])), sep="\n")
     console.print(f"\nresults       {folder.path}", highlight=False, soft_wrap=True)
     further = f"look further  eqbench ui\n              eqbench leaderboard {folder.suite} --format markdown"
     console.print(further, highlight=False)

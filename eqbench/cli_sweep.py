@@ -1,9 +1,10 @@
-"""`eqbench sweep` and `eqbench plot`. What they need is imported when they run."""
+"""`eqbench sweep`. What it needs is imported when it runs."""
 
 from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -12,15 +13,12 @@ from eqbench.cli_options import (
     DEFAULT_STORAGE,
     EXIT_FAILED_RUNS,
     EXIT_INTERRUPTED,
-    JsonOption,
     MLflowOption,
-    OverrideOption,
     StorageOption,
     VerboseOption,
 )
+from eqbench.errors import InputError
 from eqbench.terminal import console, print_json
-
-plot_app = typer.Typer(help="Pictures of what was run.", no_args_is_help=True)
 
 
 def sweep(
@@ -29,7 +27,16 @@ def sweep(
     num_samples: Annotated[int | None, typer.Option(min=1, help="Settings to try, instead of sweep.trials.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with trials of an earlier call, or fail.")] = False,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Start failed trials again.")] = False,
-    override: OverrideOption = [],
+    override: Annotated[
+        list[str],
+        typer.Option(
+            "--override",
+            "-o",
+            metavar="KEY=VALUE",
+            help="Change the sweep or its suite, e.g. sweep.trials=20, sweep.space.loss.tau.uniform=[1, 2] or "
+            "train.epochs=2.",
+        ),
+    ] = [],
     storage: StorageOption = DEFAULT_STORAGE,
     mlflow: MLflowOption = True,
     verbose: VerboseOption = False,
@@ -51,10 +58,10 @@ def sweep(
         _end_interrupted()
     if outcome.interrupted:
         _end_interrupted()
-    screen.print(*report.tables(outcome.results), sep="\n")
-    if outcome.note:
-        screen.print(f"It ended early: {outcome.note}", highlight=False)
     folder = what.folder
+    screen.print(*report.tables(outcome.results, folder.best_file), sep="\n")
+    if ending := report.ending(outcome.results, outcome.note):
+        screen.print(ending, highlight=False)
     best = f"\n              eqbench run {folder.best_file}" if folder.best_file.exists() else ""
     further = f"\nlook further  {folder.page}\n              eqbench ui{best}"
     screen.print(further, highlight=False, soft_wrap=True)
@@ -62,29 +69,32 @@ def sweep(
         raise typer.Exit(EXIT_FAILED_RUNS)
 
 
+def validate_sweep(sweep: str, overrides: Sequence[str], as_json: bool) -> None:
+    """Check a sweep's file and say how many settings it tries.
+
+    Raises:
+        InputError: how many problems there are, then one line for each.
+    """
+    from eqbench.sweep.definition import load_sweep
+
+    try:
+        checked = load_sweep(sweep, overrides)
+    except InputError as error:
+        problems = str(error).splitlines()
+        raise InputError(
+            "\n".join([f"{sweep}: {len(problems)} problem{'s' * (len(problems) > 1)}", *problems])
+        ) from error
+    if as_json:
+        print_json(checked.description())
+        return
+    section = checked.section
+    size = section.space.size
+    settings = min(number for number in (section.trials, size) if number is not None)
+    of_space = f" of {size}" if size is not None and size > settings else ""
+    print(f"{checked.file}: {settings}{of_space} settings by {section.search.name} search, no problem found")
+
+
 def _end_interrupted() -> None:
     again = shlex.join(["eqbench", *sys.argv[1:]])
     print(f"eqbench: interrupted; nothing is lost, continue with: {again}", file=sys.stderr)
     raise typer.Exit(EXIT_INTERRUPTED)
-
-
-@plot_app.command("sweep")
-def plot_sweep(
-    sweep: Annotated[str, typer.Argument(metavar="SWEEP", help="Name of a sweep that was run, or its YAML file.")],
-    storage: StorageOption = DEFAULT_STORAGE,
-    as_json: JsonOption = False,
-) -> None:
-    """What a sweep has found so far: response, surfaces, importance, Pareto front, learning curves; PNG and a page."""
-    from eqbench.sweep import report
-    from eqbench.sweep.folder import find_sweep_folder
-    from eqbench.sweep.plots import write_plots
-
-    folder = find_sweep_folder(storage, sweep)
-    results = folder.results()
-    files = write_plots(results, folder.plots)
-    if as_json:
-        print_json({**report.describe(results), "files": [str(file) for file in files]})
-        return
-    screen = console()
-    screen.print(*report.tables(results), sep="\n")
-    screen.print("", *map(str, files), sep="\n", highlight=False, soft_wrap=True)

@@ -38,8 +38,7 @@ def connected(verbose: bool = False) -> Iterator[None]:
     Raises:
         EnvironmentProblem: Ray does not start, the cluster does not answer, or its State API is missing.
     """
-    for name, value in DRIVER_ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
+    prepare_environment()
     import ray
 
     if ray.is_initialized():
@@ -63,6 +62,12 @@ def connected(verbose: bool = False) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def prepare_environment() -> None:
+    """Set what Ray reads from the environment when it is imported or started, unless the user has."""
+    for name, value in DRIVER_ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
 
 
 def _start_local(options: Mapping[str, Any]) -> None:

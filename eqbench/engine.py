@@ -20,8 +20,9 @@ from eqbench.errors import EnvironmentProblem
 from eqbench.interruption import interruptible
 from eqbench.origin import waves
 from eqbench.run_folder import RunFolder, SuiteFolder
+from eqbench.run_result import unsuccessful_result
 from eqbench.run_spec import Resources, RunSpec
-from eqbench.trial import run_trial, unsuccessful_result
+from eqbench.trial import run_trial
 
 if TYPE_CHECKING:
     from eqbench.announcer import Watcher

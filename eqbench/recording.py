@@ -14,10 +14,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from eqbench import distributed, losses, value_schedule
+from eqbench import distributed, losses, stopping, value_schedule
+from eqbench.evaluation.tables import packed
 from eqbench.run_folder import RunFolder, write_atomically
 from eqbench.run_spec import Budget
 from eqbench.tasks.base import Evaluation, Task
+
+SNAPSHOTS = 40
+"""Of the gradient statistics over training, about; each evaluation has one besides."""
 
 
 class Recorder:
@@ -46,11 +50,13 @@ class Recorder:
         self._iterations = 0
         self._since = time.perf_counter()
         self._samples_since = 0
+        self._recorded = self._snapshot_of = 0
 
     def start(self, iteration: int) -> None:
         """Training begins after `iteration`; later records, left by a killed attempt, are dropped."""
         self._samples_since = self._budget.samples_after(iteration)
         self._since = time.perf_counter()
+        self._recorded = iteration
         if self.writes:
             # The last checkpoint is written before the last evaluation, every other one after its evaluation.
             self.folder.rewind_to(iteration, evaluated=iteration < self._budget.iterations)
@@ -77,12 +83,17 @@ class Recorder:
         self._loss_sum.zero_()
         self._iterations, self._since, self._samples_since = 0, now, samples
         self._event(iteration, metrics)
+        share = self._budget.iterations / SNAPSHOTS
+        if self.writes and iteration // share > self._recorded // share:
+            self._snapshot(iteration)
+        self._recorded = iteration
         return loss
 
     def _snapshot(self, iteration: int) -> None:
-        """Write the accumulated gradient statistics of every class."""
-        if not self.losses:
+        """Write the accumulated gradient statistics of every class, once for an iteration."""
+        if not self.losses or self._snapshot_of == iteration:
             return
+        self._snapshot_of = iteration
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -109,7 +120,7 @@ class Recorder:
         write_atomically(self.folder.gradients / f"{iteration:09d}.parquet", sink.getvalue().to_pybytes())
 
     def evaluation(self, iteration: int, evaluation: Evaluation) -> None:
-        """Write the numbers and the per-class table of one evaluation, and the gradient statistics that led to it."""
+        """Write the numbers and tables of one evaluation, and the gradient statistics that led to it."""
         if not self.writes:
             return
         import pyarrow as pa
@@ -121,6 +132,8 @@ class Recorder:
         sink = pa.BufferOutputStream()
         pq.write_table(pa.table(evaluation.per_class), sink)
         write_atomically(self.folder.evaluation / "per_class.parquet", sink.getvalue().to_pybytes())
+        for name, columns in evaluation.tables.items():
+            write_atomically(self.folder.evaluation / f"{name}.parquet", packed(columns))
         self._since = time.perf_counter()
 
     @property
@@ -130,6 +143,8 @@ class Recorder:
 
     def _event(self, iteration: int, metrics: Mapping[str, float]) -> None:
         if self.writes:
+            if stopping.is_marked(self.folder):
+                raise stopping.Stopped(f"stopped by the driver before iteration {iteration}")
             finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
             self.folder.append_event(iteration, self._budget.samples_after(iteration), finite)
 

@@ -9,7 +9,7 @@
             state.json                 the attempt under way: number, start
             events.jsonl               one line per record: iteration, samples, time, metrics
             gradients/<iteration>.parquet
-            evaluation/per_class.parquet
+            evaluation/*.parquet       per_class; predictions: what was found in each image; confusion
             plots/*.png, samples/*.png
             checkpoints/<iteration>/
             result.json                written last; a run with it has ended
@@ -29,11 +29,13 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic_core import from_json
 
 from eqbench import file_lock
 from eqbench.errors import EnvironmentProblem, InputError
 from eqbench.run_spec import RunSpec
 
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast where PyYAML was built with libyaml
 RESULT_VERSION = 1
 RESULT_KEYS = {"status": str, "status_detail": str, "metrics": dict, "cost": dict}
 
@@ -87,7 +89,7 @@ class RunFolder:
         write_atomically(self.spec_file, text)
 
     def read_spec(self) -> RunSpec:
-        return RunSpec.model_validate_json(json.dumps(yaml.safe_load(self.spec_file.read_text())))
+        return RunSpec.model_validate_json(json.dumps(yaml.load(self.spec_file.read_text(), LOADER)))
 
     # -- events --------------------------------------------------------------------------------------------------
 
@@ -170,17 +172,14 @@ class RunFolder:
         Raises:
             InputError: the file was written by a later, unknown version of the schema, or is not a result.
         """
-        result = self._read_json(self.result_file)
+        file, result = self.result_file, self._read_json(self.result_file)
         if not result:
             return None
-        if result.get("schema_version") != RESULT_VERSION:
-            raise InputError(
-                f"{self.result_file}: schema_version: {result.get('schema_version')!r} is not known here; "
-                f"expected {RESULT_VERSION}"
-            )
+        if (own := result.get("schema_version")) != RESULT_VERSION:
+            raise InputError(f"{file}: schema_version: {own!r} is not known here; expected {RESULT_VERSION}")
         for key, kind in RESULT_KEYS.items():
             if not isinstance(result.get(key), kind):
-                raise InputError(f"{self.result_file}: {key}: {result.get(key)!r}, expected a {kind.__name__}")
+                raise InputError(f"{file}: {key}: {result.get(key)!r}, expected a {kind.__name__}")
         return result
 
     @property
@@ -189,7 +188,7 @@ class RunFolder:
 
     def _read_json(self, path: Path) -> dict[str, Any]:
         try:
-            content = json.loads(path.read_text())
+            content = from_json(path.read_bytes())
         except (FileNotFoundError, ValueError):
             return {}
         return content if isinstance(content, dict) else {}

@@ -113,6 +113,19 @@ def find_suite(path_or_name: str | Path, kind: Kind = "suite") -> Path:
     return path
 
 
+def names_sweep(path_or_name: str) -> bool:
+    """Whether this is a sweep, and no suite of the same name; False also for what is not there or cannot be read."""
+    try:
+        file = find_suite(path_or_name)
+    except InputError:
+        path = Path(path_or_name)
+        return path.suffix not in (".yaml", ".yml") and path_or_name in _suite_files("sweep")
+    try:
+        return "sweep" in SuiteFile.read(file).data
+    except InputError:
+        return False
+
+
 def _suite_files(kind: Kind) -> dict[str, Path]:
     """Files by name, in ./suites and in the folder beside the package, sweeps below them; the former win."""
     folders = (Path.cwd() / "suites", Path(__file__).resolve().parents[1] / "suites")

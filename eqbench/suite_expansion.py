@@ -15,7 +15,7 @@ from eqbench import plugins
 from eqbench.data import samplers
 from eqbench.data.base import Dataset
 from eqbench.errors import EqbenchError, InputError, nearest
-from eqbench.run_spec import Budget, RunSpec
+from eqbench.run_spec import Budget, Plugin, RunSpec
 from eqbench.suite_binding import BoundLoss, BoundTask, bind
 from eqbench.suite_file import SuiteFile
 from eqbench.suite_origins import Origins, describe
@@ -125,9 +125,14 @@ def _runs(
             )
 
 
+def data_key(data: Plugin) -> str:
+    """What `datasets` has a data set under."""
+    return json.dumps([data.name, data.params], sort_keys=True)
+
+
 def _data(source: SuiteFile, task: BoundTask, datasets: dict[str, Dataset]) -> Dataset:
     """The task's data, constructed once for tasks that share it."""
-    key = json.dumps([task.data.name, task.data.params], sort_keys=True)
+    key = data_key(task.data)
     if key not in datasets:
         with _located(source, (*task.place, "data"), task.data.name):
             datasets[key] = plugins.construct("dataset", task.data.name, task.data.params)

@@ -24,6 +24,7 @@ from eqbench.data import samplers
 from eqbench.data.base import Draw
 from eqbench.errors import InputError
 from eqbench.evaluation.failure import EvaluationFailed
+from eqbench.evaluation.weight_norms import add_weight_norms
 from eqbench.recording import Recorder
 from eqbench.run_folder import RunFolder
 from eqbench.run_spec import RunSpec
@@ -194,6 +195,7 @@ def evaluate(task: Task, model: nn.Module, spec: RunSpec, folder: RunFolder, dev
     outcome = distributed.from_first_rank(_computed(evaluator, states) if states else Evaluation({}))
     if isinstance(outcome, EvaluationFailed):
         raise outcome
+    add_weight_norms(outcome, model)
     return outcome
 
 

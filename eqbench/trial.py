@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
+import logging
 import os
 import re
 import time
@@ -14,15 +14,16 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eqbench import environment, value_schedule
+from eqbench import stopping, value_schedule
 from eqbench.errors import EqbenchError
-from eqbench.run_folder import RunFolder, is_evaluation
+from eqbench.run_folder import RunFolder
+from eqbench.run_result import evaluations, finished_result
 from eqbench.run_spec import RunSpec
 
 if TYPE_CHECKING:
     import torch
 
-    from eqbench.train_loop import Outcome
+logger = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_LOOKS = 0.5
 SECONDS_OF_AN_EVALUATION = 4 * 3600
@@ -47,7 +48,7 @@ def run_trial(config: dict[str, Any]) -> None:
     reported = run.newest_checkpoint
     while not fitting.done():
         wait([fitting], timeout=SECONDS_BETWEEN_LOOKS)
-        for iteration, metrics in _evaluations(run, after=reported).items():
+        for iteration, metrics in evaluations(run, after=reported).items():
             reported = iteration
             tune.report(report_of(spec, iteration, metrics))
     try:
@@ -91,7 +92,7 @@ def run_alone(config: dict[str, Any]) -> None:
     reset_peak_memory(device)
 
     def evaluated(iteration: int) -> None:
-        tune.report(report_of(spec, iteration, _evaluations(run, after=iteration - 1).get(iteration, {})))
+        tune.report(report_of(spec, iteration, evaluations(run, after=iteration - 1).get(iteration, {})))
 
     if spec.population:
         failure = train_member(run, device, config["code"], config["every_epochs"], evaluated)
@@ -100,6 +101,8 @@ def run_alone(config: dict[str, Any]) -> None:
             failure = train_and_record(run, device, code=config["code"], evaluated=evaluated)
     if failure:
         _write_error(run, failure)
+    else:
+        _draw(run, spec)
     tune.report({"ended": True, **(failure or {"result": json.dumps(run.read_result())})})
 
 
@@ -108,15 +111,12 @@ def _write_error(run: RunFolder, failure: dict[str, str]) -> None:
         run.error_file.write_text(failure["traceback"])
 
 
-def _evaluations(run: RunFolder, after: int) -> dict[int, dict[str, float]]:
-    """All metrics of each iteration after `after` at which there was an evaluation."""
-    metrics: dict[int, dict[str, float]] = {}
-    evaluated = []
-    for event in run.read_events(newest_bytes=65536):
-        if event["iteration"] > after:
-            metrics.setdefault(event["iteration"], {}).update(event["metrics"])
-            evaluated += [event["iteration"]] if is_evaluation(event) else []
-    return {iteration: metrics[iteration] for iteration in evaluated}
+def _draw(run: RunFolder, spec: RunSpec) -> None:
+    """The figures of a run that has finished; a picture that cannot be drawn is only logged."""
+    from eqbench.plots import figures
+
+    for problem in figures.draw_own(run, spec):
+        logger.warning("%s: %s", spec.name, problem)
 
 
 def _fit(spec: RunSpec, config: dict[str, Any]) -> dict[str, str]:
@@ -165,6 +165,8 @@ def _worker(config: dict[str, Any]) -> dict[str, str]:
     alone = context.get_world_size() == 1
     with run.exclusively() if first else contextlib.nullcontext():
         failure = train_and_record(run, ray.train.torch.get_device(), code=config["code"], first=first, alone=alone)
+    if first and not failure:
+        _draw(run, run.read_spec())
     return failure or {"result": json.dumps(run.read_result() if first else None)}
 
 
@@ -195,71 +197,22 @@ def train_and_record(
     spec = run.read_spec()
     if first and begins:
         run.start_attempt()
+        stopping.clear(run)
     try:
         outcome = train(value_schedule.in_force(spec, run), run, device, evaluated or ignore)
     except TrainingFailed as error:
         return {"failure": str(error), "traceback": traceback.format_exc()}
+    except stopping.Stopped as error:
+        return {"failure": str(error), "traceback": ""}
     except OSError:
         raise
     except Exception as error:
         if alone:
             return {"failure": cause(error), "traceback": traceback.format_exc()}
         raise
-    if first:
-        run.write_result(_finished_result(spec, run, outcome, code))
+    if first and not stopping.is_marked(run):
+        run.write_result(finished_result(spec, run, outcome, code))
     return None
-
-
-def _finished_result(spec: RunSpec, run: RunFolder, outcome: Outcome, code: dict[str, Any]) -> dict[str, Any]:
-    from eqbench.recording import verified
-
-    metrics = outcome.evaluation.metrics
-    return {
-        **_result_head(spec, run),
-        "status": "finished",
-        "status_detail": "",
-        "main_metric": next(iter(metrics), ""),
-        "metrics": {name: value if math.isfinite(value) else None for name, value in metrics.items()},
-        "cost": outcome.cost,
-        "environment": {**environment.describe_machine(), **code},
-        "data_verified": (verified(spec.data.params.get("root"), spec.data_digest) or {}).get("level"),
-        "skipped_steps": outcome.skipped_steps,
-        "warnings": outcome.warnings,
-    }
-
-
-def stopped_result(spec: RunSpec, run: RunFolder, detail: str) -> dict[str, Any]:
-    """The result of a run that was ended before its budget on purpose: the numbers of its last evaluation."""
-    found = _evaluations(run, after=0)
-    numbers = found[max(found)] if found else {}
-    metrics = {name.removeprefix("val/"): value for name, value in numbers.items() if name.startswith("val/")}
-    return {
-        **unsuccessful_result(spec, run, "stopped", detail),
-        "main_metric": next(iter(metrics), ""),
-        "metrics": metrics,
-    }
-
-
-def unsuccessful_result(spec: RunSpec, run: RunFolder, status: str, detail: str) -> dict[str, Any]:
-    """The result of a run that failed or was killed."""
-    return {**_result_head(spec, run), "status": status, "status_detail": detail, "metrics": {}, "cost": {}}
-
-
-def _result_head(spec: RunSpec, run: RunFolder) -> dict[str, Any]:
-    return {
-        "run_id": spec.run_id,
-        "name": spec.name,
-        "suite": spec.suite,
-        "task": spec.task_label,
-        "loss": spec.loss_label,
-        "seed": spec.seed,
-        "task_version": spec.task_version,
-        "data_digest": spec.data_digest,
-        "protocol": spec.protocol,
-        "budget": {"iterations": spec.budget.iterations, "samples": spec.budget.samples},
-        "attempts": run.attempts,
-        "finished_at": time.time(),
-    }
 
 
 def cause(error: BaseException) -> str:

@@ -1,4 +1,4 @@
-"""`eqbench ui`: MLflow's comparison interface on this project's store, on loopback, until Ctrl-C."""
+"""`eqbench ui`: MLflow's page on this project's store, on loopback, until Ctrl-C, with the views of one suite."""
 
 from __future__ import annotations
 
@@ -18,28 +18,43 @@ from typing import IO
 from rich.console import Console
 
 from eqbench.errors import EnvironmentProblem
-from eqbench.tracking import public, sqlite_file
+from eqbench.run_folder import SuiteFolder
+from eqbench.tracking import public, sqlite_file, views
 
 SECONDS_TO_START = 90
 SECONDS_TO_STOP = 10
 
 
-def serve(uri: str, console: Console, port: int | None = None) -> None:
-    """Show the store at `uri` until interrupted.
+def serve(uri: str, console: Console, port: int | None = None, suite: SuiteFolder | None = None) -> None:
+    """Show the store at `uri` until interrupted, and say where the views of `suite` are.
 
     Raises:
         EnvironmentProblem: there is no store, the port is taken, or the server does not start.
     """
     if uri.startswith(("http://", "https://")):
-        console.print(f"The store is a server: open {public(uri)} in a browser")
+        console.print(f"The store is a server: open {public(uri)} in a browser", soft_wrap=True)
+        _print_views(views.publish(uri, suite) if suite else None, public(uri), console)
         return
     file = sqlite_file(uri)
     if file and not file.exists():
         raise EnvironmentProblem(f"{file}: there is no MLflow store yet; run a suite first")
-    with mlflow_server(uri, port) as (server, address):
-        console.print(f"MLflow UI: {address}  (Ctrl-C ends it)")
-        with contextlib.suppress(KeyboardInterrupt):
-            server.wait()
+    with mlflow_server(uri, port) as (server, address), contextlib.suppress(KeyboardInterrupt):
+        shown = views.publish(uri, suite) if suite else None
+        console.print(f"MLflow UI: {address}  (Ctrl-C ends it)", highlight=False, soft_wrap=True)
+        _print_views(shown, address, console)
+        server.wait()
+
+
+def _print_views(shown: views.Views | None, server: str, console: Console) -> None:
+    """A line for each view: what it shows, where."""
+    if shown is None:
+        return
+    if shown.problem:
+        console.print(f"no view of {shown.suite}: {shown.problem}", highlight=False, markup=False, soft_wrap=True)
+    lines = [(f"{shown.suite}, {title}", address) for title, address in shown.addresses(server)]
+    width = max((len(title) for title, _ in lines), default=0)
+    for title, address in lines:
+        console.print(f"{title:<{width}}  {address}", highlight=False, markup=False, soft_wrap=True)
 
 
 @contextlib.contextmanager

@@ -7,7 +7,10 @@ run continues with exactly the samples that it would have seen.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
 
 from eqbench.data.base import Dataset, Draw
 from eqbench.data.sampling.by_class import BalancedSampler, ClassAwareSampler
@@ -149,3 +152,12 @@ def eval_shard(num_samples: int, rank: int, world_size: int) -> range:
     [[0, 3], [1, 4], [2]]
     """
     return range(rank, num_samples, world_size)
+
+
+def eval_indices(shares: Sequence[int]) -> NDArray[np.int64]:
+    """Indices of the evaluation samples, those of rank 0 first, from how many each rank has by `eval_shard`.
+
+    >>> eval_indices([2, 2, 1])
+    array([0, 3, 1, 4, 2])
+    """
+    return np.concatenate([rank + len(shares) * np.arange(share) for rank, share in enumerate(shares)])

@@ -42,6 +42,18 @@ def top_k(labels: Integers, scores: Floats, k: int) -> NDArray[np.bool_]:
     return np.asarray(((scores > own) | ((scores == own) & before)).sum(axis=1) < k)
 
 
+def margins(labels: Integers, scores: Floats) -> Floats:
+    """(N,) score of the label minus the highest of the other classes; `scores` (N, C) of at least two classes.
+
+    >>> margins(np.array([0, 1]), np.array([[0.75, 0.25], [0.5, 0.5]]))
+    array([0.5, 0. ])
+    """
+    others = scores.copy()
+    np.put_along_axis(others, labels[:, None], -math.inf, axis=1)
+    margins: Floats = np.take_along_axis(scores, labels[:, None], axis=1)[:, 0] - others.max(axis=1)
+    return margins
+
+
 def per_class(labels: Integers, predictions: Integers, num_classes: int) -> tuple[Floats, Integers]:
     """(C,) accuracy among the samples of each class, and (C,) how many these are.
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
+from eqbench.data.samplers import eval_indices
 from eqbench.data.segmentation import SegmentationDataset
 from eqbench.evaluation import pictures, segmentation, segmentation_pictures
 from eqbench.evaluation.segmentation_pictures import Segmented
@@ -22,9 +23,14 @@ Batch = tuple[list[Tensor], list[Tensor]]
 """Images (3, h, w) uint8, and labels (H, W) uint8, each of its own size."""
 Found = dict[int, Segmented]
 """A picture by the rarest class that it shows."""
-State = tuple[NDArray[np.int64], Found]
+Pixels = dict[str, NDArray[np.int64]]
+"""Columns of equal length: an image's place in this rank's share, a class that it is labelled with or that is predicted
+in it, and how many of its pixels are both, labelled and predicted so."""
+State = tuple[NDArray[np.int64], Found, int, Pixels]
+"""Confusion matrix, pictures, number of images, and what was found in each."""
 Predict = Callable[[nn.Module, Tensor], Tensor]
 """Model and normalised images (n, 3, h, w) to logits (n, K, h, w)."""
+COLUMNS = ("image", "class_id", "intersection", "labelled", "predicted")
 LOGITS_AT_ONCE = 2**26
 """Of a large image this many are made to scores at a time."""
 
@@ -47,6 +53,8 @@ class SegmentationEvaluator(Evaluator):
         self._rarity = np.argsort(np.argsort(data.class_counts.numpy(), kind="stable"), kind="stable")
         self._confusion = torch.zeros(data.num_classes, data.num_classes, dtype=torch.int64)
         self._found: Found = {}
+        self._images = 0
+        self._pixels: list[Pixels] = []
 
     @torch.no_grad()
     def update(self, model: nn.Module, batch: Batch) -> None:
@@ -55,15 +63,19 @@ class SegmentationEvaluator(Evaluator):
         for places in by_size(images):
             normalised = self._data.normalization.apply(torch.stack([images[place] for place in places]))
             for place, logits in zip(places, self._predict(model, normalised), strict=True):
-                self._count(images[place], labels[place], predicted_classes(loss, logits, labels[place].shape))
+                predictions = predicted_classes(loss, logits, labels[place].shape)
+                self._count(self._images + place, images[place], labels[place], predictions)
+        self._images += len(images)
 
     def state(self) -> State:
-        return self._confusion.cpu().numpy(), self._found
+        nothing: Pixels = dict.fromkeys(COLUMNS, np.empty(0, np.int64))
+        pixels = {name: np.concatenate([part[name] for part in [nothing, *self._pixels]]) for name in COLUMNS}
+        return self._confusion.cpu().numpy(), self._found, self._images, pixels
 
     def compute(self, states: Sequence[State]) -> Evaluation:
         data = self._data
-        confusion = np.sum([counted for counted, _ in states], axis=0)
-        self._draw([found for _, found in states])
+        confusion = np.sum([counted for counted, *_ in states], axis=0)
+        self._draw([found for _, found, *_ in states])
         per_class = {
             "class_id": list(range(data.num_classes)),
             "class_name": list(data.class_names),
@@ -76,14 +88,22 @@ class SegmentationEvaluator(Evaluator):
         }
         if data.published_groups is not None:
             per_class["published_group"] = list(data.published_groups)
-        return Evaluation(segmentation.metrics(confusion, data.groups, data.published_groups), per_class)
+        return Evaluation(
+            segmentation.metrics(confusion, data.groups, data.published_groups),
+            per_class,
+            tables={"predictions": by_image(states), "confusion": pairs(confusion)},
+        )
 
-    def _count(self, image: Tensor, labels: Tensor, predictions: Tensor) -> None:
+    def _count(self, place: int, image: Tensor, labels: Tensor, predictions: Tensor) -> None:
         data = self._data
         counted = segmentation.confusion_matrix(labels, predictions, data.num_classes, data.ignore_index)
         self._confusion = self._confusion.to(counted.device) + counted
-        shown = counted.sum(dim=1).nonzero().flatten().tolist() if self._drawn else []
-        if shown:
+        pixels = torch.stack([counted.diagonal(), counted.sum(dim=1), counted.sum(dim=0)]).cpu().numpy()
+        present = np.flatnonzero(pixels.any(axis=0))
+        columns = (np.full(len(present), place), present, *pixels[:, present])
+        self._pixels.append(dict(zip(COLUMNS, columns, strict=True)))
+        shown = np.flatnonzero(pixels[1]).tolist()
+        if self._drawn and shown:
             self._keep(min(shown, key=lambda each: self._rarity[each]), image, labels, predictions)
 
     def _keep(self, rarest: int, image: Tensor, labels: Tensor, predictions: Tensor) -> None:
@@ -104,6 +124,22 @@ class SegmentationEvaluator(Evaluator):
         for place, rare in enumerate(self._rarest(*together)):
             page = segmentation_pictures.draw(together[rare], rare, self._data.class_names)
             pictures.save(page, self._folder.samples / f"rare-{place:02d}-class-{rare}.png")
+
+
+def by_image(states: Sequence[State]) -> Pixels:
+    """What was found in each image, in the order of the evaluation data."""
+    shares = [number for _, _, number, _ in states]
+    indices = np.split(eval_indices(shares), np.cumsum(shares)[:-1])
+    image = np.concatenate([own[pixels["image"]] for own, (*_, pixels) in zip(indices, states, strict=True)])
+    table = {name: np.concatenate([pixels[name] for *_, pixels in states]) for name in COLUMNS} | {"image": image}
+    order = np.lexsort((table["class_id"], image))
+    return {name: column[order] for name, column in table.items()}
+
+
+def pairs(confusion: NDArray[np.int64]) -> dict[str, NDArray[np.int64]]:
+    """The confusion matrix (C, C) without its zeros."""
+    label, prediction = np.nonzero(confusion)
+    return {"label": label, "prediction": prediction, "pixels": confusion[label, prediction]}
 
 
 def predicted_classes(loss: Loss, logits: Tensor, size: Sequence[int]) -> Tensor:

@@ -8,11 +8,12 @@ differs. In the same way a loss whose parameters are not those of the plan is a 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from eqbench.leaderboard.results import Key, Problem, Record, canonical
+from eqbench.leaderboard.results import COSTS, Key, Problem, Record
 from eqbench.leaderboard.statistics import (
     ALPHA,
     Difference,
@@ -25,9 +26,6 @@ from eqbench.leaderboard.statistics import (
     standings,
 )
 from eqbench.leaderboard.titles import free_title
-from eqbench.run_spec import flatten
-
-COSTS = ("seconds_per_step", "peak_memory_mb")
 
 
 @dataclass(frozen=True)
@@ -104,10 +102,10 @@ def build(records: Sequence[Record], unreadable: Sequence[Problem] = ()) -> Lead
     plan_first = sorted(records, key=lambda record: not record.planned)
     columns: list[Column] = []
     firsts: dict[str, Record] = {}
-    for group in _group(plan_first, lambda record: (record.spec.task_label, canonical(record.recipe))):
+    for group in _group(plan_first, lambda record: (record.spec.task_label, record.recipe.text)):
         first = firsts.setdefault(group[0].spec.task_label, group[0])
         taken = {column.title for column in columns}
-        title = free_title(first.spec.task_label, first.recipe, group[0].recipe, taken)
+        title = free_title(first.spec.task_label, first.recipe.fields, group[0].recipe.fields, taken)
         baseline = group[0] if group[0].planned else first
         columns.append(_column(title, group, baseline.spec.loss_label))
     return Leaderboard(
@@ -129,15 +127,11 @@ def _losses(group: Group) -> dict[str, Group]:
     """Runs by row label; the first parameters that come with a label have it, others say what differs."""
     rows: dict[str, Group] = {}
     reference: dict[str, dict[str, Any]] = {}
-    for runs in _group(group, lambda record: (record.spec.loss_label, canonical(_loss(record)))):
+    for runs in _group(group, lambda record: (record.spec.loss_label, record.recipe.loss_text)):
         label = runs[0].spec.loss_label
-        own = _loss(runs[0])
+        own = runs[0].recipe.loss
         rows[free_title(label, reference.setdefault(label, own), own, rows)] = _one_per_seed(runs)
     return rows
-
-
-def _loss(record: Record) -> dict[str, Any]:
-    return flatten({"name": record.spec.loss.name, **record.spec.loss.params})
 
 
 def _one_per_seed(runs: Group) -> Group:
@@ -197,6 +191,7 @@ def _cells(metric: str, losses: dict[str, Group], baseline: str | None) -> dict[
 
 
 def _numbers(runs: Group, section: str, name: str) -> dict[int, float]:
+    """By seed, of the runs that have it."""
     values = {record.seed: record.number(section, name) for record in runs}
     return {seed: value for seed, value in values.items() if not math.isnan(value)}
 
@@ -205,13 +200,18 @@ def _missing(runs: Group, planned_seeds: set[int], main: Cell | None) -> str:
     """What a complete entry would have more; empty for a complete one, which has every seed of the plan."""
     finished = sum(record.finished for record in runs)
     expected = len(planned_seeds | {record.seed for record in runs})
-    reasons = {record.reason for record in runs}
-    if finished == 0 and len(reasons) == 1:
-        return reasons.pop()
+    states = Counter(record.status for record in runs if not record.finished)
+    if finished == 0 and len(states) == 1:
+        return next(iter(states))
     if finished < expected:
-        return f"{finished} of {expected} seeds"
+        return ", ".join([f"{finished} of {expected} seeds", *ended(states)])
     measured = main.value.n if main else 0
     return "" if measured == expected else f"main metric of {measured} of {expected} seeds"
+
+
+def ended(states: Mapping[str, int]) -> list[str]:
+    """Of runs without a number, those that ended, by how they did: `["2 failed", "1 stopped"]`."""
+    return [f"{count} {state}" for state, count in states.items() if state in ("failed", "stopped", "killed")]
 
 
 def _rows(columns: Sequence[Column]) -> list[Row]:

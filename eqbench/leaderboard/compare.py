@@ -1,4 +1,7 @@
-"""Two runs side by side: what differs in their configuration, their metrics and the result of each class."""
+"""Two runs side by side: what differs in their configuration, their metrics and the result of each class.
+
+Where predictions of both runs are stored, a paired bootstrap over the images says how much of a difference is chance.
+"""
 
 from __future__ import annotations
 
@@ -7,21 +10,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rich import box
-from rich.console import Group, RenderableType
-from rich.table import Table
-from rich.text import Text
-
 from eqbench.errors import InputError
+from eqbench.evaluation import tables
+from eqbench.leaderboard import bootstrap, same_images
+from eqbench.leaderboard.bootstrap import GroupDifference, Interval
 from eqbench.leaderboard.find import find_run
 from eqbench.leaderboard.results import Key, Record, read_spec
+from eqbench.leaderboard.same_images import Columns
 from eqbench.leaderboard.titles import differing
 from eqbench.run_folder import RunFolder
 from eqbench.run_spec import flatten
 
-__all__ = ["Comparison", "compare", "find_run", "render"]
+__all__ = ["Comparison", "compare", "find_run"]
 
-SHOWN_CLASSES = 10
 CLASS_COLUMNS = ("class_id", "class_name", "group", "count")
 
 
@@ -49,7 +50,12 @@ class ClassValue(Value):
 
 @dataclass(frozen=True)
 class Comparison:
-    """Run B against run A. `incomparable`: the fields of the comparability key that differ."""
+    """Run B against run A.
+
+    `incomparable`: the fields of the comparability key that differ. `images`: how many images the intervals
+    `over_images` of the metrics were resampled from, 0 without predictions. `over_classes`: the mean differences over
+    all classes and those of each group.
+    """
 
     names: tuple[str, str]
     run_ids: tuple[str, str]
@@ -58,6 +64,9 @@ class Comparison:
     metrics: tuple[Value, ...]
     class_metric: str
     classes: tuple[ClassValue, ...]
+    images: int
+    over_images: dict[str, Interval]
+    over_classes: tuple[GroupDifference, ...]
     notes: tuple[str, ...]
 
     @property
@@ -66,8 +75,29 @@ class Comparison:
 
     @property
     def regression(self) -> bool:
-        """Whether B's main metric, the first, is not at least A's, or the two cannot be compared."""
-        return not self.comparable or not self.metrics or not self.metrics[0].difference >= 0
+        """Whether B is worse than A: its main metric, the first, is lower, and so is the whole interval over images.
+
+        Without that interval being lower at all is enough. So is having no main metric, or not being comparable.
+        """
+        if not self.comparable or not self.metrics or math.isnan(self.metrics[0].difference):
+            return True
+        interval = self.over_images.get(self.metrics[0].name, bootstrap.NONE)
+        return self.metrics[0].difference < 0 and not interval.high >= 0
+
+    @property
+    def verdict(self) -> str:
+        """One sentence on what `regression` says."""
+        answer = "a regression" if self.regression else "no regression"
+        if not self.comparable:
+            return f"{answer}: the runs cannot be compared"
+        if not self.metrics or math.isnan(self.metrics[0].difference):
+            return f"{answer}: the main metric is missing"
+        main = self.metrics[0]
+        interval = self.over_images.get(main.name)
+        change = f"{main.name} {main.difference:+z.2f}"
+        if interval is None or math.isnan(interval.p):
+            return f"{answer}: {change} (without an interval; anything below 0 counts)"
+        return f"{answer}: {change}, 95 % interval over images {interval.low:+z.2f} to {interval.high:+z.2f}"
 
     def as_dict(self) -> dict[str, Any]:
         """As plain data, all classes included; what does not exist is None."""
@@ -89,7 +119,26 @@ class Comparison:
                 }
                 for value in self.classes
             ],
+            "bootstrap": self._bootstrap_dict(),
+            "regression": self.regression,
+            "verdict": self.verdict,
             "notes": list(self.notes),
+        }
+
+    def _bootstrap_dict(self) -> dict[str, Any]:
+        return {
+            "resamples": bootstrap.RESAMPLES,
+            "seed": bootstrap.SEED,
+            "images": self.images,
+            "metrics": {name: _existing(interval._asdict()) for name, interval in self.over_images.items()},
+            "classes": [
+                {
+                    "group": each.group,
+                    "n": each.n,
+                    **_existing({"difference": each.difference, **each.interval._asdict()}),
+                }
+                for each in self.over_classes
+            ],
         }
 
 
@@ -100,10 +149,13 @@ def compare(run_a: RunFolder, run_b: RunFolder) -> Comparison:
         InputError: a run has not finished, or its files cannot be read.
     """
     a, b = _finished(run_a), _finished(run_b)
-    class_metric, classes, notes = _classes(run_a, run_b)
+    ids = (run_a.run_id, run_b.run_id)
+    by_class = [_read_per_class(run) for run in (run_a, run_b)]
+    class_metric, classes, notes = _classes(ids, by_class)
+    images = same_images.resample((run_a, run_b), (a, b), by_class)
     return Comparison(
         names=(f"{a.suite}/{a.spec.name}", f"{b.suite}/{b.spec.name}"),
-        run_ids=(run_a.run_id, run_b.run_id),
+        run_ids=ids,
         incomparable=tuple(differing(Key.of(a.spec)._asdict(), Key.of(b.spec)._asdict())),
         configuration=tuple(differing(flatten(a.spec.identity), flatten(b.spec.identity))),
         metrics=tuple(
@@ -112,7 +164,10 @@ def compare(run_a: RunFolder, run_b: RunFolder) -> Comparison:
         ),
         class_metric=class_metric,
         classes=tuple(classes),
-        notes=tuple(notes),
+        images=images.number,
+        over_images=images.intervals,
+        over_classes=_over_classes(classes),
+        notes=(*notes, *filter(None, [images.why_not])),
     )
 
 
@@ -126,13 +181,11 @@ def _finished(run: RunFolder) -> Record:
 # -- classes -------------------------------------------------------------------------------------------------
 
 
-def _classes(run_a: RunFolder, run_b: RunFolder) -> tuple[str, list[ClassValue], list[str]]:
+def _classes(ids: Sequence[str], by_class: Sequence[Columns]) -> tuple[str, list[ClassValue], list[str]]:
     """Name of the number; the classes that both runs have, by falling |difference|; what is to be said."""
-    tables = [_read_per_class(run) for run in (run_a, run_b)]
-    absent = [run.run_id for run, table in zip((run_a, run_b), tables, strict=True) if not table]
-    if absent:
-        return "", [], [f"no result by class is stored for {' and '.join(absent)}"]
-    a, b = tables
+    if absent := same_images.absent(ids, by_class):
+        return "", [], [f"no result by class is stored for {absent}"]
+    a, b = by_class
     common = [name for name in a if name in b and _is_measured(a[name]) and _is_measured(b[name])]
     if not common:
         return "", [], ["the runs have no number by class in common"]
@@ -148,22 +201,19 @@ def _classes(run_a: RunFolder, run_b: RunFolder) -> tuple[str, list[ClassValue],
     return metric, sorted(classes, key=_by_difference), notes
 
 
-def _read_per_class(run: RunFolder) -> dict[str, list[Any]]:
+def _read_per_class(run: RunFolder) -> Columns:
     """The columns of per_class.parquet; empty if it is not there."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    table = tables.read(run.evaluation / "per_class.parquet", CLASS_COLUMNS)
+    return {} if table is None else table.to_pydict()
 
-    file = run.evaluation / "per_class.parquet"
-    try:
-        columns: dict[str, list[Any]] = pq.read_table(file).to_pydict()
-    except FileNotFoundError:
-        return {}
-    except (OSError, pa.ArrowException) as error:
-        raise InputError(f"{file}: cannot be read as Parquet ({error})") from error
-    lacking = [name for name in CLASS_COLUMNS if name not in columns]
-    if lacking:
-        raise InputError(f"{file}: column {lacking[0]!r} is missing; there are {', '.join(columns)}")
-    return columns
+
+def _over_classes(classes: Sequence[ClassValue]) -> tuple[GroupDifference, ...]:
+    """Groups from frequent to rare."""
+    if not classes:
+        return ()
+    frequent_first = sorted(classes, key=lambda each: (-each.count, each.class_id))
+    differences, groups = zip(*((each.difference, each.group) for each in frequent_first), strict=True)
+    return tuple(bootstrap.over_classes(differences, groups))
 
 
 def _class_keys(table: Mapping[str, Sequence[Any]]) -> list[tuple[Any, Any]]:
@@ -184,67 +234,7 @@ def _by_difference(value: ClassValue) -> tuple[float, int]:
     return math.inf if math.isnan(size) else -size, value.class_id
 
 
-# -- for people and for programs -----------------------------------------------------------------------------
-
-
-def render(comparison: Comparison) -> RenderableType:
-    """What a terminal shows."""
-    parts: list[RenderableType] = [
-        Text.assemble(("A  ", "bold"), comparison.names[0], (f"  {comparison.run_ids[0]}", "dim")),
-        Text.assemble(("B  ", "bold"), comparison.names[1], (f"  {comparison.run_ids[1]}", "dim")),
-    ]
-    if comparison.incomparable:
-        fields = ", ".join(f"{name} ({a} and {b})" for name, a, b in comparison.incomparable)
-        parts.append(Text(f"Not comparable: the runs differ in {fields}.", style="bold yellow"))
-    if comparison.configuration:
-        table = _table("configuration", "A", "B", justify="left")
-        for name, *values in comparison.configuration:
-            table.add_row(Text(name), *(Text(_shown(value)) for value in values))
-        parts.append(table)
-    else:
-        parts.append(Text("The configurations are the same."))
-    parts.append(_value_table("metric", comparison.metrics))
-    if comparison.classes:
-        shown = comparison.classes[:SHOWN_CLASSES]
-        number = f"{len(shown)} of {len(comparison.classes)} classes"
-        parts.append(Text(f"{comparison.class_metric} by class: the largest differences, {number}"))
-        parts.append(_class_table(shown))
-    parts += [Text(note, style="dim") for note in comparison.notes]
-    return Group(*parts)
-
-
-def _value_table(title: str, values: Sequence[Value]) -> Table:
-    table = _table(title, "A", "B", "B - A")
-    for value in values:
-        table.add_row(Text(value.name), *_numbers(value))
-    return table
-
-
-def _class_table(values: Sequence[ClassValue]) -> Table:
-    table = _table("class", "group", "training samples", "A", "B", "B - A")
-    for value in values:
-        table.add_row(Text(value.name), Text(value.group), str(value.count), *_numbers(value))
-    return table
-
-
-def _table(first: str, *others: str, justify: Any = "right") -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column(first, overflow="fold")
-    for name in others:
-        table.add_column(name, justify=justify, overflow="fold")
-    return table
-
-
-def _numbers(value: Value) -> list[str]:
-    return [_fixed(value.a, ""), _fixed(value.b, ""), _fixed(value.difference, "+")]
-
-
-def _fixed(value: float, sign: str) -> str:
-    return "–" if math.isnan(value) else f"{value:{sign}z.2f}"
-
-
-def _shown(value: Any) -> str:
-    return "–" if value is None else str(value)
+# -- for programs ---------------------------------------------------------------------------------------------
 
 
 def _field_dict(field: tuple[str, Any, Any]) -> dict[str, Any]:
@@ -254,4 +244,8 @@ def _field_dict(field: tuple[str, Any, Any]) -> dict[str, Any]:
 
 def _value_dict(value: Value) -> dict[str, float | None]:
     numbers = {"a": value.a, "b": value.b, "difference": value.difference}
+    return _existing(numbers)
+
+
+def _existing(numbers: Mapping[str, float]) -> dict[str, float | None]:
     return {name: None if math.isnan(number) else number for name, number in numbers.items()}

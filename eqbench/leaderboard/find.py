@@ -57,6 +57,38 @@ def find_run(storage: Path, text: str) -> RunFolder:
     raise InputError(f"run {text!r}: no such run in {storage} ({len(runs)} runs){nearest(text, known)}")
 
 
+def find_runs(storage: Path, text: str) -> list[RunFolder]:
+    """The planned runs of what `text` names, in the plan's order, or the one run that it names (`find_run`).
+
+    That is a suite, `suite/task`, `suite/task/loss`, `task` or `task/loss`. Runs that never started are left out.
+
+    Raises:
+        InputError: nothing or several things are called so, or nothing of it has started.
+    """
+    wanted = _squeezed(text)
+    found: dict[str, list[RunFolder]] = {}
+    suites = suites_in(storage)
+    named = [suite for suite in suites if f"{wanted}/".startswith(f"{_squeezed(suite.suite)}/")]
+    for suite in named or suites:
+        for run in map(suite.run, suite.read_plan()):
+            with contextlib.suppress(InputError):
+                spec = read_spec(run)
+                task = f"{_squeezed(spec.task_label)}"
+                ends = ("", task, f"{task}/{_squeezed(spec.loss_label)}")
+                names = {f"{_squeezed(suite.suite)}/{end}".rstrip("/") for end in ends} | set(ends[1:])
+                if wanted in names:
+                    found.setdefault(suite.suite, []).append(run)
+    if not found:
+        return [find_run(storage, text)]
+    if len(found) > 1 and wanted not in map(_squeezed, found):
+        choices = ", ".join(f"{suite}/{wanted}" for suite in found)
+        raise InputError(f"runs {text!r}: runs of {len(found)} suites are called so; expected one of {choices}")
+    chosen = next((runs for suite, runs in found.items() if _squeezed(suite) == wanted), next(iter(found.values())))
+    if not (started := [run for run in chosen if run.events_file.exists()]):
+        raise InputError(f"runs {text!r}: none of {len(chosen)} runs has recorded anything")
+    return started
+
+
 def _is_prefix(wanted: str, suite: SuiteFolder, run: RunFolder) -> bool:
     prefix = wanted.removeprefix(f"{_squeezed(suite.suite)}/")
     return len(prefix) >= SHORTEST_PREFIX and run.run_id.startswith(prefix)

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from eqbench.leaderboard.aggregate import Cell, Column, Entry, Leaderboard, Row
+from eqbench.leaderboard.aggregate import Cell, Column, Entry, Leaderboard, Row, ended
 from eqbench.leaderboard.statistics import Estimate
+from eqbench.leaderboard.verdict import references
 
-COST_HEADERS = {"seconds_per_step": ("ms/step", 1e3), "peak_memory_mb": ("peak MB", 1.0)}
+COST_HEADERS = {
+    "seconds_per_step": ("ms/step", 1e3),
+    "peak_memory_mb": ("peak MB", 1.0),
+    "gpu_hours": ("GPU h", 1.0),
+    "cpu_core_hours": ("core h", 1.0),
+}
+
+HOURS = ("gpu_hours", "cpu_core_hours")
 
 
 @dataclass(frozen=True)
@@ -41,9 +50,14 @@ class Sheet:
 
 
 def sheets(board: Leaderboard) -> list[Sheet]:
-    """The overall sheet, if there are several tasks, then one for each column."""
-    overall = [_overall(board)] if len(board.current) > 1 else []
-    return overall + [_column_sheet(column) for column in board.columns]
+    """The overall sheet, if there are several tasks, then one for each column, and what is published beside it."""
+    from eqbench.leaderboard.verdict_table import reference_sheet
+
+    found = [_overall(board)] if len(board.current) > 1 else []
+    for column in board.columns:
+        found.append(_column_sheet(column))
+        found += [sheet for sheet in [reference_sheet(column)] if sheet]
+    return found
 
 
 def notes(board: Leaderboard) -> list[str]:
@@ -57,10 +71,17 @@ def notes(board: Leaderboard) -> list[str]:
         f"Signed numbers are the change against {against}, paired by seed; * marks p < 0.05 in the paired t-test, "
         "Holm-corrected over the losses compared on a task and metric.",
     ]
+    if any(entry.costs[cost].n for column in board.columns for entry in column.entries.values() for cost in HOURS):
+        lines.append("GPU h and core h are hours of training times the GPUs or cores that a run used, mean over runs.")
     if len(board.current) > 1:
         lines.append(
             "Mean rank is over the tasks (1 is best), Borda counts the losses beaten on them. "
             "A loss with runs missing is not ranked on that task and stands below complete ones."
+        )
+    if any(map(references, board.columns)):
+        lines.append(
+            "Published rows are results of others on the same data and network, not ranked; "
+            "`eqbench compare RUN --to published` says in what their recipe differs."
         )
     if len(board.columns) > len(board.current):
         lines.append("A title with [brackets] is of finished runs of an earlier plan, with another recipe.")
@@ -84,13 +105,14 @@ def _overall(board: Leaderboard) -> Sheet:
 
 
 def _overall_row(row: Row, columns: Sequence[Column]) -> SheetRow:
-    cells = [_main_cell(column, column.entries.get(row.label)) for column in columns]
+    entries = [column.entries.get(row.label) for column in columns]
+    cells = [_main_cell(column, entry) for column, entry in zip(columns, entries, strict=True)]
     ranked = sum(not math.isnan(rank) for rank in row.standing.ranks)
-    of = "" if row.standing.complete else f" ({ranked} of {len(columns)})"
-    mean_rank = SheetCell(f"{row.standing.mean_rank:.2f}{of}" if ranked else "–")
+    mean_rank = SheetCell(f"{row.standing.mean_rank:.2f}" if ranked else "–")
     borda = SheetCell(f"{row.standing.borda:g}" if ranked else "–")
-    note = _note(row.baseline, "; ".join(row.missing))
-    return SheetRow(row.label, note, (*cells, mean_rank, borda))
+    unfinished = Counter(record.status for entry in entries if entry for record in entry.records)
+    parts = [] if row.standing.complete else [f"{ranked} of {len(columns)} tasks"]
+    return SheetRow(row.label, _note(row.baseline, ", ".join(parts + ended(unfinished))), (*cells, mean_rank, borda))
 
 
 def _main_cell(column: Column, entry: Entry | None) -> SheetCell:
@@ -146,4 +168,5 @@ def _metric_cell(cell: Cell, entry: Entry) -> SheetCell:
 
 
 def _cost_cell(cost: str, estimate: Estimate) -> SheetCell:
-    return SheetCell(f"{estimate.mean * COST_HEADERS[cost][1]:.4g}" if estimate.n else "–")
+    value = estimate.mean * COST_HEADERS[cost][1]
+    return SheetCell((f"{value:.0f}" if value >= 100 else f"{value:.3g}") if estimate.n else "–")

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import stdtr, stdtrit
-from scipy.stats import rankdata
 
 CONFIDENCE = 0.95
 ALPHA = 0.05
@@ -107,7 +107,7 @@ def standings(scores: Sequence[Sequence[float]]) -> list[Standing]:
     points = np.zeros_like(table)
     for column in range(table.shape[1]):
         present = ~np.isnan(table[:, column])
-        ranks[present, column] = rankdata(-table[present, column])
+        ranks[present, column] = _ranks(table[present, column])
         points[present, column] = present.sum() - ranks[present, column]
     return [
         Standing(
@@ -131,6 +131,13 @@ def best_first(rows: Sequence[Standing]) -> list[int]:
         return missing, math.inf if math.isnan(row.mean_rank) else row.mean_rank
 
     return sorted(range(len(rows)), key=key)
+
+
+def _ranks(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Ranks, the highest score first; ties share their mean. As `scipy.stats.rankdata`, whose import takes 0.5 s."""
+    _, place, ties = np.unique(-scores, return_inverse=True, return_counts=True)
+    ranks: NDArray[np.float64] = np.cumsum(ties) - (ties - 1) / 2
+    return ranks[place]
 
 
 def _mean_and_standard_error(sample: Sequence[float]) -> tuple[float, float]:

@@ -13,6 +13,7 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 from torch.nn.functional import linear, normalize
 
+from eqbench.evaluation.weight_norms import row_norms
 from eqbench.losses.base import Loss
 from eqbench.losses.sigmoid import bias_of, is_sigmoid
 from eqbench.models.pretrained import check_weights, content_digest, load_weights
@@ -162,6 +163,16 @@ class Classifier(nn.Module):
         for part in self._fixed:
             part.eval()
         return self
+
+    def weight_norms(self) -> Tensor | None:
+        """(C,) norms of the classes' rows, as logits are made with them; a cosine classifier's have none: None."""
+        head = self.network[1]
+        if isinstance(head, CosineClassifier):
+            return None
+        norms = row_norms([cast(Tensor, head.weight)], self.loss.num_classes)
+        if norms is not None and self.scales is not None:
+            norms = norms * self.scales.detach()[: len(norms)].abs()
+        return norms if norms is None or self.tau is None else norms ** (1 - self.tau)
 
     def logits(self, images: Tensor) -> Tensor:
         """(N, K) for images (N, in_channels, H, W)."""

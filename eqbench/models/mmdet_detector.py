@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from eqbench.data.transformed_images import build_transform
 from eqbench.errors import InputError
+from eqbench.evaluation.weight_norms import row_norms
 from eqbench.losses.base import Loss
 from eqbench.models import mmdet_config, mmdet_heads
 from eqbench.models.mmdet_config import Configuration
@@ -75,6 +76,7 @@ class MMDetDetector(nn.Module):
         self._adapters: list[mmdet_heads.ClassificationLoss] = []
         stage_weights = (configuration.model.get("roi_head") or {}).get("stage_loss_weights", [1.0])
         for stage, place in enumerate(configuration.heads()):
+            self._place = place
             head = self.network.get_submodule(place)
             adapter = head.loss_cls
             self._adapters.append(adapter)
@@ -172,6 +174,12 @@ class MMDetDetector(nn.Module):
         data = self._prepared(batch, training=False)
         samples = self.network.predict(data["inputs"], data["data_samples"], rescale=True)
         return [prediction(sample.pred_instances, self._most, masks=self.network.with_mask) for sample in samples]
+
+    def weight_norms(self) -> Tensor | None:
+        """(C,) norms of the classes' rows in the last stage; None where a class has one for each anchor or level."""
+        loss = self._adapters[-1].loss
+        rows = mmdet_heads.class_rows(self.network.get_submodule(self._place), loss.columns)
+        return row_norms(rows, loss.num_classes)
 
     def _prepared(self, batch: Sequence[Sample], *, training: bool) -> dict[str, Any]:
         preprocessor = self.network.data_preprocessor

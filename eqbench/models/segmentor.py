@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
+from eqbench.evaluation.weight_norms import row_norms
 from eqbench.losses.base import Loss
 from eqbench.losses.sigmoid import is_sigmoid
 from eqbench.models import segmentation_networks as networks
@@ -94,6 +95,10 @@ class Segmentor(nn.Module):
     def source_of(cls, params: Mapping[str, Any]) -> str | None:
         """Digest of a file of weights that the parameters name by its path."""
         return content_digest(params.get("backbone_weights"))
+
+    def weight_norms(self) -> Tensor | None:
+        """(C,) norms of the classes' rows in the last layers of the head."""
+        return row_norms([cast(Tensor, layer.weight) for layer in self.head.last_layers], self.loss.num_classes)
 
     def forward(
         self, images: Tensor, labels: Tensor | None = None, normalizer: float | None = None

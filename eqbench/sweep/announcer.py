@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import Any
 
+from eqbench import stopping
 from eqbench.announcer import Announcer
+from eqbench.run_folder import RunFolder
+from eqbench.run_result import stopped_result
+from eqbench.run_spec import RunSpec
 from eqbench.sweep.space import spelled
-from eqbench.trial import cause, stopped_result
+from eqbench.trial import cause
 
 
 class SweepAnnouncer(Announcer):
@@ -23,14 +26,26 @@ class SweepAnnouncer(Announcer):
             super().on_trial_complete(iteration, trials, trial, **info)
             return
         run, spec = self._run_of(trial)
-        epochs = spec.budget.iterations / spec.budget.iterations_per_epoch
-        reached = spelled(float(trial.last_result["epoch"]))
-        result = stopped_result(
-            spec, run, f"stopped early by {self._scheduler} after epoch {reached} of {spelled(epochs)}"
-        )
-        with contextlib.suppress(OSError):  # the watchers hear of it all the same
-            run.write_result(result)
+        result = self._stop(run, spec, trial.last_result)
         self._tell(trial, lambda watcher, run, spec: watcher.ended(run, spec, result))
+
+    def _stop(self, run: RunFolder, spec: RunSpec, report: dict[str, Any]) -> dict[str, Any]:
+        """The result of a run that is stopped at this report; its own if it has got to its end meanwhile."""
+        epochs = spec.budget.iterations / spec.budget.iterations_per_epoch
+        reached = spelled(float(report["epoch"]))
+        detail = f"stopped early by {self._scheduler} after epoch {reached} of {spelled(epochs)}"
+        try:
+            stopping.mark(run, report["iteration"])
+            result = run.read_result()
+            if result is not None and result["status"] == "finished":
+                stopping.clear(run)
+                return result
+            run.rewind_to(report["iteration"])
+            result = stopped_result(spec, run, detail)
+            run.write_result(result)
+        except OSError:  # the watchers hear of it all the same
+            result = stopped_result(spec, run, detail)
+        return result
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         error = trial.get_error()

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eqbench.sweep.standings import Standings, cleaned, number, setting_text, short_names
+from eqbench.plots.text import cleaned
+from eqbench.sweep.standings import Standings, number, setting_text, short_names
 
 if TYPE_CHECKING:
     from eqbench.sweep.definition import Sweep
@@ -69,7 +70,10 @@ def _header(standings: Standings, sweep: Sweep, path: Path, chosen: Sequence[Tri
         f"Found by eqbench sweep {_shown(sweep.file)}: {section.objective.describe()}, {section.search.name} search, "
         f"{len(results.trials)} trials of which {finished} finished, seed {seeds}. "
     )
-    how += "The numbers below are those that it was chosen on, so part of any lead is luck; the seeds here are others."
+    how += (
+        "The numbers below are those that it was chosen on, so part of any lead is luck; the seeds here are others. "
+        "They are judged on the evaluation images that the search has chosen on: a part may still be luck with these."
+    )
     question = "is what the sweep found better than the published setting, on seeds that the search did not see?"
     lines = [f"# Question: {question}", f"# Runs: {_runs(data)}", f"# Command: eqbench run {_shown(path)}", "#"]
     lines += _wrapped(how)
@@ -89,7 +93,23 @@ def _header(standings: Standings, sweep: Sweep, path: Path, chosen: Sequence[Tri
             "What was found changes more than the loss. So that the losses can be compared, baseline and default are "
             f"trained with these changes too in {', '.join(others)}; {own} keeps what the sweep's file has."
         )
+        lines += _wrapped(
+            f"What to compare: the published setting is row {sweep.swept}, column {own}; what was found is "
+            f"{_cells(sweep, data)}. The leaderboard tests differences within a column, not this one between columns."
+        )
     return lines
+
+
+def _cells(sweep: Sweep, data: dict[str, Any]) -> str:
+    """Row and column of everything that was found: `row softmax_eql(tau=2), column digits_best`."""
+    references = {name for _, name in sweep.references}
+    own, *others = data["tasks"]
+    shared = {loss["label"] for task in others for loss in task["losses"]}
+    found = [(loss["label"], own["name"]) for loss in data["losses"] if loss["label"] not in references | shared]
+    for task in others:
+        labels = [loss["label"] for loss in task["losses"] if loss["label"] not in references]
+        found += [(label, task["name"]) for label in labels or [sweep.swept]]
+    return "; ".join(f"row {label}, column {column}" for label, column in found)
 
 
 def _compared(standings: Standings, chosen: Sequence[Trial]) -> list[Trial]:

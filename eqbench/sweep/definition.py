@@ -83,6 +83,12 @@ class Sweep:
         """Of the default setting."""
         return next(iter(self._datasets.values()))
 
+    def dataset_of(self, spec: RunSpec) -> Dataset:
+        """Of a run of the default or of the setting that was built last."""
+        from eqbench.suite_expansion import data_key
+
+        return self._datasets[data_key(spec.data)]
+
     @property
     def seeds(self) -> tuple[int, ...]:
         return tuple(spec.seed for spec in self._labelled[self.swept])
@@ -97,7 +103,9 @@ class Sweep:
         """Twelve hexadecimal digits that are others for another space or recipe, and the same for another search."""
         space = {parameter.path: parameter_as_data(parameter) for parameter in self.section.space.parameters}
         runs = sorted(spec.run_id for spec in self._labelled[self.swept])
-        return digest({"runs": runs, "space": space})
+        scheduler = self.section.scheduler
+        rules = {"population": scheduler.options} if scheduler.name == population.NAME else {}
+        return digest({"runs": runs, "space": space, **rules})
 
     def description(self) -> dict[str, Any]:
         """Plain data that say which sweep this is, enough to read its results without its file."""

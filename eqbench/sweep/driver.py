@@ -9,7 +9,6 @@ from __future__ import annotations
 import shlex
 import shutil
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,11 +21,13 @@ from eqbench.errors import InputError
 from eqbench.interruption import interruptible
 from eqbench.progress import progress_for
 from eqbench.run_folder import RunFolder, write_atomically
+from eqbench.run_result import unsuccessful_result
 from eqbench.run_spec import Resources, RunSpec
+from eqbench.sweep import conclusion, tuning
 from eqbench.sweep.folder import SweepFolder
 from eqbench.sweep.record import Results
 from eqbench.tracking import Follower, NullTracker, Tracker, resolve_uri, sync
-from eqbench.trial import run_alone, run_trial
+from eqbench.trial import cause
 
 if TYPE_CHECKING:
     from eqbench.announcer import Watcher
@@ -65,6 +66,8 @@ class Outcome:
     results: Results
     interrupted: bool
     note: str = ""
+    lost: str = ""
+    """Why Ray Tune gave up in the middle; what it trained goes on from its checkpoints."""
 
 
 def launch(what: Search, console: Console) -> Outcome:
@@ -83,18 +86,41 @@ def launch(what: Search, console: Console) -> Outcome:
     folder.create()
     uri = resolve_uri(sweep.mlflow.tracking_uri) if what.mlflow else ""
     with folder.lock():
-        folder.write_sweep(_description(sweep))
-        write_atomically(folder.suite_file, sweep.text)
         _say_what_was_there(what, console)
-        with cluster.connected(what.verbose):
-            at_once = cluster.concurrency(what.resources, cluster.node_resources())
-            console.print(f"{at_once} at once; results in {folder.path}", highlight=False, soft_wrap=True)
-            tracker = Tracker(uri, folder) if what.mlflow else NullTracker()
-            outcome = _search(what, tracker, at_once, console)
+        outcome = None
+        while (plan := _plan(what)).proposer.queued:
+            with cluster.connected(what.verbose):
+                at_once = cluster.concurrency(what.resources, cluster.node_resources())
+                console.print(f"{at_once} at once; results in {folder.path}", highlight=False, soft_wrap=True)
+                _remember(what)
+                tracker = Tracker(uri, folder) if what.mlflow else NullTracker()
+                outcome = _search(what, plan, tracker, at_once, console)
+            if not outcome.lost:
+                break
+            console.print(f"{outcome.lost}; going on", highlight=False, soft_wrap=True)
+            _give_up_on_worn_out(what, plan, outcome.lost)
+        if outcome is None or outcome.lost:
+            _remember(what)
+            outcome = Outcome(folder.results(), interrupted=False, note=plan.proposer.note)
+            conclusion.write(outcome.results, sweep, folder)
     if what.mlflow and not outcome.interrupted:
         for reason in sync(what.storage, [folder.suite], uri).behind:
             console.print(f"MLflow is behind ({reason}); nothing is lost: run `eqbench sync` once it is back")
     return outcome
+
+
+def _give_up_on_worn_out(what: Search, plan: _Plan, reason: str) -> None:
+    """Runs that were in progress and have lost their process more often than they may have failed."""
+    for spec in plan.proposer.specs.values():
+        run = what.folder.run(spec.run_id)
+        if run.attempts > spec.resources.max_failures and run.read_result() is None:
+            run.write_result(unsuccessful_result(spec, run, "failed", reason))
+
+
+def _remember(what: Search) -> None:
+    """Which sweep the folder's results are of, from now on."""
+    what.folder.write_sweep(_description(what.sweep))
+    write_atomically(what.folder.suite_file, what.sweep.text)
 
 
 def _description(sweep: Sweep) -> dict[str, Any]:
@@ -126,33 +152,39 @@ def _say_what_was_there(what: Search, console: Console) -> None:
         console.print(f"{others} trials of another space or recipe are kept apart")
 
 
-def _search(what: Search, tracker: Tracker | NullTracker, at_once: int, console: Console) -> Outcome:
-    from eqbench.sweep import conclusion
-
+def _search(what: Search, plan: _Plan, tracker: Tracker | NullTracker, at_once: int, console: Console) -> Outcome:
     folder = what.folder
-    tracker.open(command=shlex.join(["eqbench", *sys.argv[1:]]), run_ids=_runs_so_far(what))
-    status, interrupted, note = "FAILED", False, ""
+    tracker.open(command=shlex.join(["eqbench", *sys.argv[1:]]), run_ids=plan.proposer.queued)
+    status, interrupted, lost = "FAILED", False, ""
     try:
         with Follower(tracker) as follower, progress_for(console, _most_runs(what)) as progress:
-            note, interrupted = _execute(what, at_once, [progress, _Tracking(follower, tracker, folder)])
+            try:
+                interrupted = _execute(what, plan, at_once, [progress, _Tracking(follower, tracker)])
+            except RuntimeError as error:
+                lost = _lost(error)
         results = folder.results()
         failed = any(trial.status == "failed" for trial in results.trials)
-        status = "KILLED" if interrupted else "FAILED" if failed else "FINISHED"
+        status = "KILLED" if interrupted else "FAILED" if failed or lost else "FINISHED"
         conclusion.write(results, what.sweep, folder)
     except KeyboardInterrupt:
         status = "KILLED"
         raise
     finally:
         tracker.close(status)
-    return Outcome(results, interrupted, note)
+    return Outcome(results, interrupted, "" if interrupted else plan.proposer.note, lost)
 
 
-def _runs_so_far(what: Search) -> list[str]:
-    """Of the trials that are there, and of those that every sweep begins with."""
-    sweep = what.sweep
-    specs = [*sweep.baseline_specs(), *sweep.default_specs()]
-    ids = [run_id for entry in what.folder.entries(sweep.digest) for run_id in entry.run_ids]
-    return list(dict.fromkeys([*(spec.run_id for spec in specs), *ids]))
+def _lost(error: RuntimeError) -> str:
+    """Why Ray Tune gave up, where it was for the loss of a process that it does not expect: out of memory.
+
+    Raises:
+        RuntimeError: the same, for any other reason.
+    """
+    from ray.exceptions import RayError
+
+    if not isinstance(error.__cause__, RayError):
+        raise error
+    return f"Ray has ended a trial's process: {cause(error.__cause__)}"
 
 
 def _most_runs(what: Search) -> int:
@@ -167,10 +199,9 @@ def _most_runs(what: Search) -> int:
 class _Tracking:
     """Tells MLflow of runs as they are handed out."""
 
-    def __init__(self, follower: Follower, tracker: Tracker | NullTracker, folder: SweepFolder) -> None:
+    def __init__(self, follower: Follower, tracker: Tracker | NullTracker) -> None:
         self._follower = follower
         self._tracker = tracker
-        self._folder = folder
 
     def started(self, run: RunFolder, spec: RunSpec) -> None:
         self._tracker.adopt([spec.run_id])
@@ -182,73 +213,53 @@ class _Tracking:
         self._follower.ended(run)
 
 
-def _execute(what: Search, at_once: int, watchers: Sequence[Watcher]) -> tuple[str, bool]:
-    """Search until the end or an interrupt; why it ended before its time, and whether it was interrupted."""
+@dataclass(frozen=True)
+class _Plan:
+    """What proposes, and what stops."""
+
+    proposer: Proposer
+    scheduler: Stopping | PopulationScheduler
+
+
+def _plan(what: Search) -> _Plan:
+    """Read what was tried so far; nothing is started."""
+    cluster.prepare_environment()
     from eqbench.sweep import population, schedulers, search
     from eqbench.sweep.population_scheduler import PopulationScheduler
     from eqbench.sweep.proposer import Proposer
 
     folder, section = what.folder, what.sweep.section
-    scratch = folder.path / ".ray"
-    shutil.rmtree(scratch, ignore_errors=True)  # of a call that was killed
-    config: dict[str, Any] = {"scratch": str(scratch), "folder": str(Path.cwd()), "code": environment.git_state()}
+    config: dict[str, Any] = {
+        "scratch": str(_scratch(folder)),
+        "folder": str(Path.cwd()),
+        "code": environment.git_state(),
+    }
     scheduler: Stopping | PopulationScheduler
     if section.scheduler.name == population.NAME:
         scheduler = PopulationScheduler(what.sweep, folder)
         config["every_epochs"] = scheduler.every_epochs
     else:
         scheduler = schedulers.build(section.scheduler, section.objective.goals[0], what.sweep.epochs)
-    found = search.build(section.search, section.space, section.objective, at_once)
-    proposer = Proposer(what.sweep, folder, found, scheduler, config, what.retry_failed)
+    found = search.build(section.search, section.space, section.objective, concurrent=2)
+    return _Plan(Proposer(what.sweep, folder, found, scheduler, config, what.retry_failed), scheduler)
+
+
+def _scratch(folder: SweepFolder) -> Path:
+    """For what Ray Tune writes; nothing of it is used again."""
+    return folder.path / ".ray"
+
+
+def _execute(what: Search, plan: _Plan, at_once: int, watchers: Sequence[Watcher]) -> bool:
+    """Search until the end or an interrupt; whether it was interrupted."""
+    proposer, scratch = plan.proposer, _scratch(what.folder)
+    shutil.rmtree(scratch, ignore_errors=True)  # of a call that was killed
     try:
         with interruptible():
-            _tune(what, proposer, scheduler, scratch, at_once, [proposer, *watchers])
-        return proposer.note, False
+            tuning.tune_runs(what, proposer, plan.scheduler, scratch, at_once, [proposer, *watchers])
+        return False
     except KeyboardInterrupt:
         engine.stop_everything()
-        engine.mark_killed(list(proposer.specs.values()), folder, watchers)
-        return "", True
+        engine.mark_killed(list(proposer.specs.values()), what.folder, watchers)
+        return True
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _tune(
-    what: Search, proposer: Proposer, scheduler: Any, scratch: Path, at_once: int, watchers: Sequence[Watcher]
-) -> None:
-    from ray import tune
-
-    from eqbench.sweep.announcer import SweepAnnouncer
-    from eqbench.sweep.population_scheduler import PopulationScheduler
-
-    resources = what.resources
-    alone = resources.num_workers == 1
-    if alone:
-        trainable = tune.with_resources(run_alone, _per_trial(resources))
-    else:
-        trainable = tune.with_resources(run_trial, engine.TRIAL_DRIVER_RESOURCES)
-    announcer = SweepAnnouncer(proposer.specs, watchers, scheduler=what.sweep.section.scheduler.name)
-    tuner = tune.Tuner(
-        trainable,
-        tune_config=tune.TuneConfig(
-            search_alg=proposer,
-            scheduler=scheduler,
-            num_samples=-1,
-            max_concurrent_trials=None if isinstance(scheduler, PopulationScheduler) else at_once,
-            reuse_actors=alone,
-        ),
-        run_config=tune.RunConfig(
-            name=f"sweep-{time.time_ns()}",
-            storage_path=str(scratch),
-            verbose=0,
-            callbacks=[announcer],
-            failure_config=tune.FailureConfig(
-                max_failures=resources.max_failures if alone else engine.TRIAL_DRIVER_FAILURES
-            ),
-        ),
-    )
-    tuner.fit()
-
-
-def _per_trial(resources: Resources) -> dict[str, float]:
-    gpus = {"GPU": resources.gpus_per_worker} if resources.gpus_per_worker else {}
-    return {"CPU": resources.cpus_per_worker, **gpus}

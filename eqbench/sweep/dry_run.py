@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from eqbench.sweep.space import Value
 
 KNOWN_BEFOREHAND = ("random", "grid")
+MOST_REPETITIONS = 100
+"""Proposals in a row that were made before, after which a search has no more: as in the sweep itself."""
 
 
 @dataclass(frozen=True)
@@ -59,31 +61,41 @@ def dry_run(what: Search, console: Console) -> None:
 
 
 def _planned(sweep: Sweep, folder: SweepFolder) -> Iterator[_Planned]:
+    planned = [_Planned("default", sweep.default_values(), sweep.default_specs())]
     if baseline := sweep.baseline_specs():
-        yield _Planned("baseline", {}, baseline)
-    yield _Planned("default", sweep.default_values(), sweep.default_specs())
+        planned.insert(0, _Planned("baseline", {}, baseline))
     known = {entry.number: entry for entry in folder.entries(sweep.digest)}
-    for number, entry in known.items():
-        if number not in (BASELINE, DEFAULT):
-            yield _build(sweep, number, entry.values)
+    planned += [
+        _build(sweep, number, entry.values) for number, entry in known.items() if number not in (BASELINE, DEFAULT)
+    ]
+    yield from planned
     if sweep.section.search.name in KNOWN_BEFOREHAND:
-        yield from _drawn(sweep, set(known))
+        yield from _drawn(sweep, set(known), {spec.run_id for trial in planned for spec in trial.specs})
 
 
-def _drawn(sweep: Sweep, known: set[int]) -> Iterator[_Planned]:
+def _drawn(sweep: Sweep, known: set[int], tried: set[str]) -> Iterator[_Planned]:
+    """Settings that are still proposed; none whose runs are those of a trial before, e.g. of the default."""
     from eqbench.sweep import search
 
     proposals = search.build(sweep.section.search, sweep.section.space, sweep.section.objective, 1)
     limit = sweep.section.trials
     number = max((each + 1 for each in known), default=0) if max(known, default=-1) >= 0 else 0
     count = sum(each >= 0 for each in known)
-    while limit is None or count < limit:
+    repetitions = 0
+    while (limit is None or count < limit) and repetitions < MOST_REPETITIONS:
         values = proposals.ask(number)
         if values is None:
             return
-        yield _build(sweep, number, values)
+        trial = _build(sweep, number, values)
         number += 1
+        run_ids = {spec.run_id for spec in trial.specs}
+        if run_ids and run_ids <= tried:
+            repetitions += 1
+            continue
+        repetitions = 0
+        tried |= run_ids
         count += 1
+        yield trial
 
 
 def _build(sweep: Sweep, number: int, values: dict[str, Value]) -> _Planned:
@@ -105,12 +117,12 @@ def _print_cost(what: Search, planned: list[_Planned], console: Console) -> None
     sweep = what.sweep
     seeds = len(sweep.default_specs())
     proposed = sum(trial.name.startswith("trial") for trial in planned)
-    limit = sweep.section.trials
-    further = max(0, (limit if limit is not None else proposed) - proposed)
-    if further:
+    further = 0 if sweep.section.search.name in KNOWN_BEFOREHAND else _most_settings(sweep) - proposed
+    if further > 0:
         console.print(f"and {further} more settings that {sweep.section.search.name} proposes as results come in")
     todo = [spec for trial in planned for spec in trial.specs if not _intent(what.folder, spec).startswith("skip")]
     budget = sweep.default_specs()[0].budget
+    further = max(0, further)
     iterations = further * seeds * budget.iterations + sum(
         spec.budget.iterations - what.folder.run(spec.run_id).newest_checkpoint for spec in todo
     )
@@ -120,6 +132,13 @@ def _print_cost(what: Search, planned: list[_Planned], console: Console) -> None
     saving = "" if scheduler in ("none", "pbt") else f", if {scheduler} stops none"
     console.print(f"at most {runs} runs and {iterations:,} iterations to do{saving}{_time(what, iterations)}")
     console.print("nothing was started")
+
+
+def _most_settings(sweep: Sweep) -> int:
+    """That a search which learns from results proposes: a setting is tried once, and the default is a trial already."""
+    space = sweep.section.space
+    size = None if space.size is None else space.size - space.contains(sweep.default_values())
+    return min(number for number in (sweep.section.trials, size) if number is not None)
 
 
 def _time(what: Search, iterations: int) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from eqbench.suite_yaml import Place
     from eqbench.sweep.record import Trial
 
 TOLERANCE = 1e-9
@@ -16,10 +17,11 @@ TOLERANCE = 1e-9
 
 @dataclass(frozen=True)
 class Goal:
-    """A metric that is to be as high, or as low, as possible."""
+    """A metric that is to be as high, or as low, as possible; `place` is where it is written."""
 
     metric: str
     maximize: bool = True
+    place: Place = field(default=(), compare=False, repr=False)
 
     def describe(self) -> str:
         """
@@ -31,12 +33,13 @@ class Goal:
 
 @dataclass(frozen=True)
 class Constraint:
-    """A limit of a metric: a number, or one counted from the baseline's value (`relative`)."""
+    """A limit of a metric: a number, or one counted from the baseline's value (`relative`); `place` as of a goal."""
 
     metric: str
     at_least: bool
     number: float
     relative: bool = False
+    place: Place = field(default=(), compare=False, repr=False)
 
     def describe(self) -> str:
         """As it is written in a sweep file.

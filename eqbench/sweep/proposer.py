@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,6 +73,7 @@ class Proposer(Searcher):
         self._queue: deque[tuple[Entry, RunSpec]] = deque()
         self._open: dict[int, set[str]] = {}
         self._untold: list[int] = []
+        self._twins: dict[int, list[tuple[int, dict[str, Value]]]] = {}
         self._population = sweep.section.scheduler.name == population.NAME
         self._read_earlier(retry_failed)
         if self._population:
@@ -88,26 +90,32 @@ class Proposer(Searcher):
             (BASELINE, "baseline", self._sweep.baseline_specs()),
             (DEFAULT, "default", self._sweep.default_specs()),
         ):
-            if specs and number not in self._entries:
+            if specs and (number not in self._entries or self._entries[number].run_ids != _ids(specs)):
                 values = self._sweep.default_values() if number == DEFAULT else {}
                 self._add(Entry(self._sweep.digest, number, kind, values, specs[0].loss_label, _ids(specs)))  # type: ignore[arg-type]
+        kept = ("finished", "stopped") if retry_failed else ENDED
         for entry in sorted(self._entries.values(), key=lambda entry: entry.number):
-            ended = [self._replay(run_id) for run_id in entry.run_ids]
-            again = retry_failed and self._folder.trial(entry).status == "failed"
-            if entry.failure or (all(ended) and not again):
+            for run_id in entry.run_ids:
+                self._replay(run_id, kept)
+            if entry.failure or all(self._status(run_id) in kept for run_id in entry.run_ids):
                 self._finish(entry.number)
             else:
-                self._queue_runs(entry, self._specs_of(entry), retry_failed)
+                self._continue(entry, kept)
 
-    def _replay(self, run_id: str) -> bool:
-        """Tell the scheduler of a run that has ended; whether it has."""
+    def _continue(self, entry: Entry, kept: Sequence[str]) -> None:
+        """Queue what is left of a trial; its runs may have become others, of a version whose identities differ."""
+        specs = self._specs_of(entry)
+        if entry.run_ids != _ids(specs):
+            entry = replace(entry, run_ids=_ids(specs))
+            self._add(entry)
+        self._queue_runs(entry, specs, kept)
+
+    def _replay(self, run_id: str, kept: Sequence[str]) -> None:
+        """Tell the scheduler of a run that has ended and is not started again."""
         run = self._folder.run(run_id)
-        result = run.read_result()
-        if result is None or result["status"] not in ENDED:
-            return False
-        spec = run.read_spec()
-        self._scheduler.replay(run_id, [report_of(spec, **each) for each in evaluations(run.read_events())])
-        return True
+        if self._status(run_id) in kept:
+            spec = run.read_spec()
+            self._scheduler.replay(run_id, [report_of(spec, **each) for each in evaluations(run.read_events())])
 
     def _specs_of(self, entry: Entry) -> list[RunSpec]:
         if entry.number == BASELINE:
@@ -116,25 +124,31 @@ class Proposer(Searcher):
             return self._sweep.default_specs()
         return self._sweep.specs(entry.values, entry.number)
 
-    def _queue_runs(self, entry: Entry, specs: Sequence[RunSpec], retry_failed: bool = False) -> None:
+    def _queue_runs(self, entry: Entry, specs: Sequence[RunSpec], kept: Sequence[str] = ENDED) -> None:
         """Let those runs of a trial start that have not ended; tell the search that it is in progress, or its end."""
-        kept = ("finished", "stopped") if retry_failed else ENDED
-        todo = [spec for spec in specs if self._status(spec) not in kept]
+        todo = [spec for spec in specs if self._status(spec.run_id) not in kept]
+        self._folder.plan_runs(entry, specs)
         if not todo:
             self._finish(entry.number)
             return
-        if entry.number >= 0:
+        if entry.number != BASELINE:
             self._search.running(entry.number, entry.values)
         self._open[entry.number] = {spec.run_id for spec in todo}
         self._queue += [(entry, spec) for spec in todo]
-        self._folder.plan_runs(entry, specs)
         for spec in specs:
             run = self._folder.run(spec.run_id)
             if spec.population and not value_schedule.read(run):
                 value_schedule.append(run, Segment(0, entry.values))
 
-    def _status(self, spec: RunSpec) -> str:
-        return str((self._folder.run(spec.run_id).read_result() or {}).get("status", ""))
+    def _status(self, run_id: str) -> str:
+        return str((self._folder.run(run_id).read_result() or {}).get("status", ""))
+
+    @property
+    def queued(self) -> list[str]:
+        """Ids of the runs that are known to be started; none: there is nothing left to do."""
+        if not self._queue and not self._open:
+            self._propose()
+        return [spec.run_id for _, spec in self._queue]
 
     # -- Ray Tune asks -------------------------------------------------------------------------------------------
 
@@ -184,7 +198,10 @@ class Proposer(Searcher):
             return True
         twin = next((entry for entry in self._entries.values() if entry.run_ids == _ids(specs)), None)
         if twin is not None:
-            self._tell(number, values, self._folder.trial(twin))
+            if twin.number in self._open or twin.number in self._untold:
+                self._twins.setdefault(twin.number, []).append((number, values))
+            else:
+                self._tell(number, values, self._folder.trial(twin))
             return False
         entry = Entry(digest, number, "proposed", values, specs[0].loss_label, _ids(specs))
         self._add(entry)
@@ -220,26 +237,25 @@ class Proposer(Searcher):
                 self._finish(number)
 
     def _finish(self, number: int) -> None:
-        """Tell the search of a trial that has ended, as soon as the baseline is there to judge it."""
+        """Tell the search of a trial that has ended, as soon as the baseline that judges it has."""
         self._untold.append(number)
-        baseline = self._ended_trial(BASELINE)
-        if (
-            any(constraint.relative for constraint in self._sweep.section.objective.constraints)
-            and BASELINE in self._entries
-            and baseline is None
-        ):
+        relative = self._sweep.section.objective.relative
+        if relative and BASELINE in self._open:
             return
+        if relative and number == BASELINE and self._baseline() is None:
+            self.note = "the baseline has failed, so no setting can be said to keep the constraints"
         for each in self._untold:
             entry = self._entries[each]
+            trial = self._folder.trial(entry)
             if each != BASELINE:
-                self._tell(each, entry.values, self._folder.trial(entry))
+                self._tell(each, entry.values, trial)
+            for twin, values in self._twins.pop(each, []):
+                self._tell(twin, values, trial)
         self._untold.clear()
 
     def _tell(self, number: int, values: Mapping[str, Value], trial: Trial) -> None:
-        if trial.status not in ENDED:
-            return
         objective = self._sweep.section.objective
-        baseline = self._ended_trial(BASELINE)
+        baseline = self._baseline()
         goal = objective.goals[0].metric
         outcome = Outcome(
             state=trial.status,  # type: ignore[arg-type]
@@ -249,10 +265,11 @@ class Proposer(Searcher):
         )
         self._search.tell(number, values, outcome)
 
-    def _ended_trial(self, number: int) -> Trial | None:
-        entry = self._entries.get(number)
+    def _baseline(self) -> Trial | None:
+        """The baseline, if it has finished."""
+        entry = self._entries.get(BASELINE)
         trial = self._folder.trial(entry) if entry else None
-        return trial if trial and trial.status in ENDED else None
+        return trial if trial and trial.status == "finished" else None
 
     # -- what Ray Tune saves of a search -------------------------------------------------------------------------
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich import box
 from rich.console import RenderableType
-from rich.table import Table
 from rich.text import Text
 
-from eqbench.sweep.objective import Goal
-from eqbench.sweep.standings import Standings, cleaned, number, setting_text, short_names, signed
+from eqbench.plots.text import cleaned
+from eqbench.sweep.standings import Standings
+from eqbench.sweep.trial_table import TrialTable, changes
 
 if TYPE_CHECKING:
     from eqbench.sweep.record import Results, Trial
@@ -21,25 +21,31 @@ SHOWN = 10
 """Trials in the table; default and baseline are added to it."""
 MOST_OF_A_FRONT = 20
 CAUTION = (
-    "The best of many is chosen on these very numbers, so part of its lead is luck: "
-    "confirm it with best.yaml, on seeds that the search did not see."
+    "The best of many is chosen on these very numbers, so part of its lead is luck: other seeds say how much. They are "
+    "judged on the evaluation images that the search has chosen on, so a part may still be luck with these images."
 )
 
 
-def tables(results: Results) -> list[RenderableType]:
-    """What a terminal shows: the best trials, the front of several goals, the answer, what was stopped and failed."""
+def tables(results: Results, best_file: Path | None = None) -> list[RenderableType]:
+    """What a terminal shows: the best trials, the front of several goals, the answer, what was stopped and failed.
+
+    Args:
+        best_file: the best setting as a suite, which is advised to be run if it is there.
+    """
     standings = Standings(results)
     shown: list[RenderableType] = [Text(title(results), style="bold"), Text(subtitle(results), style="dim"), ""]
     if not results.trials:
         return [*shown, Text("No trial has started.")]
     if results.section.objective.several:
         shown += [Text(f"Pareto front: {_settings(len(standings.front))}", style="bold"), ""]
-    shown += [_table(standings, _chosen(standings)), ""]
+    shown += [TrialTable(standings, _chosen(standings)), ""]
     verdict = standings.verdict()
     style = {"yes": "bold green", "no": "bold", "open": "bold yellow"}[verdict.answer]
     shown.append(Text("Better than the published setting? ").append(verdict.sentence, style=style))
     if verdict.answer == "yes":
-        shown.append(Text(CAUTION, style="dim"))
+        there = best_file is not None and best_file.exists()
+        advice = f" Confirm it on seeds that the search did not see: eqbench run {best_file}" if there else ""
+        shown.append(Text(f"{CAUTION}{advice}", style="dim"))
     shown += [Text(line) for line in summary(standings)]
     return shown + _failures(results.trials)
 
@@ -76,6 +82,22 @@ def summary(standings: Standings) -> list[str]:
     return lines
 
 
+def ending(results: Results, note: str) -> str:
+    """Why fewer settings were tried than asked for; empty where that was all that the space has.
+
+    Args:
+        note: of the search.
+    """
+    section = results.section
+    size = section.space.size
+    tried = [trial for trial in results.trials if trial.kind == "proposed"]
+    default = results.default
+    in_space = default is not None and section.space.contains(default.values)
+    if not note or (size is not None and len(tried) + in_space >= size):
+        return "" if section.trials is None or not note else f"All {size} settings of the space were tried."
+    return f"It ended early: {note}"
+
+
 def describe(results: Results) -> dict[str, Any]:
     """Everything that the tables say as plain data; a number that does not exist is None."""
     standings = Standings(results)
@@ -103,35 +125,6 @@ def describe(results: Results) -> dict[str, Any]:
     }
 
 
-def changes(standings: Standings, trial: Trial, goal: Goal) -> dict[str, float]:
-    """The trial's change in a goal against the default and the baseline, where these have finished."""
-    results = standings.results
-    others = {"default": results.default, "baseline": results.baseline}
-    return {
-        name: standings.score(trial, goal) - standings.score(other, goal)
-        for name, other in others.items()
-        if other is not None and other.status == "finished" and other is not trial
-    }
-
-
-def remark(standings: Standings, trial: Trial) -> str:
-    """The status of a trial, and what else a reader of its row should know."""
-    if trial.status == "stopped":
-        return f"stopped at epoch {trial.epochs / max(1, len(trial.run_ids)):.4g}"
-    if trial.status != "finished":
-        return trial.status
-    if standings.objective.scores(trial.metrics) is None:
-        return "finished without the metric"
-    violation = standings.violation(trial)
-    if math.isnan(violation):
-        return "constraint: cannot be said"
-    if violation > 0:
-        return f"breaks the constraint by {violation:.3g}"
-    if trial is standings.best and not standings.objective.several:
-        return "best"
-    return "on the front" if standings.objective.several and trial in standings.front else "finished"
-
-
 def _chosen(standings: Standings) -> list[Trial]:
     """The ten best, or the front of several goals, and the two that they are compared with."""
     begun = [trial for trial in standings.order if trial.status != "waiting"]
@@ -142,43 +135,6 @@ def _chosen(standings: Standings) -> list[Trial]:
 
 def _settings(count: int) -> str:
     return f"{count} setting{'' if count == 1 else 's'}"
-
-
-def _table(standings: Standings, trials: Sequence[Trial]) -> Table:
-    names = short_names(standings.results.section.space)
-    objective = standings.objective
-    others = {"default": standings.results.default, "baseline": standings.results.baseline}
-    compared = [name for name, other in others.items() if other]
-    goals = {goal.metric: goal for goal in objective.goals}
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("trial", no_wrap=True)
-    table.add_column("setting", overflow="fold", min_width=16)
-    for metric in objective.metrics:
-        below = f"\nvs {compared[0]}" if objective.several and compared and metric in goals else ""
-        table.add_column(Text(f"{metric}{below}"), justify="right", no_wrap=True)
-        if not objective.several and metric in goals:
-            for name in compared:
-                table.add_column(f"vs {name}", justify="right", no_wrap=True)
-    table.add_column("epochs", justify="right")
-    table.add_column("status", overflow="fold", min_width=8)
-    for trial in trials:
-        cells: list[Text] = []
-        for metric in objective.metrics:
-            cell = Text(number(metric, trial.metrics.get(metric, math.nan)))
-            change = changes(standings, trial, goals[metric]) if metric in goals else {}
-            texts = [_change(goals[metric], change.get(name, math.nan)) for name in compared if metric in goals]
-            cells += [Text("\n").join([cell, *texts[:1]])] if objective.several else [cell, *texts]
-        setting = cleaned(trial.label) if trial.kind == "baseline" else setting_text(trial.values, names)
-        style = "bold" if trial in standings.front else "dim" if trial.status != "finished" else ""
-        ends = (Text(f"{trial.epochs:.4g}"), Text(remark(standings, trial)))
-        table.add_row(Text(trial.name), Text(setting), *cells, *ends, style=style)
-    return table
-
-
-def _change(goal: Goal, change: float) -> Text:
-    text = signed(goal.metric, change)
-    better = text[0] == ("+" if goal.maximize else "-")
-    return Text("" if text == "–" else text, style="green" if better else "red" if text[0] in "+-" else "dim")
 
 
 def _failures(trials: Sequence[Trial]) -> list[RenderableType]:

@@ -260,7 +260,7 @@ def _goal(entry: object, place: Place, problems: list[Problem]) -> Goal | None:
         guess = f"; did you mean 'val/{metric}'?" if isinstance(metric, str) and metric.isidentifier() else ""
         problems.append(((*place, given[0]), f"{show(metric)}, expected a metric: val/NAME or train/loss{guess}"))
         return None
-    return Goal(metric, given[0] == "maximize")
+    return Goal(metric, given[0] == "maximize", (*place, given[0]))
 
 
 def _constraints(data: object, place: Place, problems: list[Problem]) -> list[Constraint]:
@@ -277,5 +277,6 @@ def _constraints(data: object, place: Place, problems: list[Problem]) -> list[Co
             problems.append((here, f"{show(text)}, expected a finite number"))
             continue
         signed = -number if match["plus"] == "-" else number
-        found.append(Constraint(match["metric"], match["sign"] == ">=", signed + 0.0, match["baseline"] is not None))
+        relative = match["baseline"] is not None
+        found.append(Constraint(match["metric"], match["sign"] == ">=", signed + 0.0, relative, here))
     return found

@@ -8,6 +8,7 @@ from typing import Any
 
 from eqbench.errors import nearest
 from eqbench.suite_yaml import Place
+from eqbench.sweep.known_paths import is_train_key, meant
 from eqbench.sweep.space import KINDS, Kind, Parameter, Space, Value, is_number, same
 from eqbench.validation import Problem, show
 
@@ -99,13 +100,15 @@ def _wrong_path(path: str) -> str | None:
     root, *below = path.split(".")
     if path == "task.name":
         return "is no part of a setting: another task reports other metrics"
+    if root == "train" and len(below) == 1 and not is_train_key(below[0]) and (hint := meant(path)):
+        return f"unknown key{hint}"
     if root in ROOTS and below and all(below):
         return None
     if root in ROOTS:
         return f"expected a name after {root}, e.g. {root}.name"
     if root in ("resources", "seeds", "name", "mlflow", "losses", "tasks"):
         return f"is no part of a setting (expected a path that starts with {', '.join(f'{each}.' for each in ROOTS)})"
-    hint = nearest(root, ROOTS)
+    hint = ("" if below else meant(path)) or nearest(root, ROOTS)
     return f"unknown path{hint} (expected one that starts with {', '.join(f'{each}.' for each in ROOTS)})"
 
 

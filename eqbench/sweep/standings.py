@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from eqbench.plots.text import cleaned
 from eqbench.sweep.objective import Goal, best, front
 from eqbench.sweep.space import spelled
 
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from eqbench.sweep.record import Results, Trial
     from eqbench.sweep.space import Space, Value
 
-FEWEST_COMPARED = 10
 SHARE_COMPARED = 0.9
 STATUSES = ("finished", "stopped", "running", "waiting", "failed")
 
@@ -60,6 +60,17 @@ class Comparison:
         """What the trials have in common that are compared."""
         return "finished trials" if self.epoch is None else f"trials that reached epoch {self.epoch:.4g}"
 
+    @property
+    def counted(self) -> str:
+        """Which numbers are compared, and of how many trials, for a caption."""
+        number = len(self.scores)
+        if self.epoch is None:
+            return f"the last numbers of {number} finished trial{'' if number == 1 else 's'}"
+        return (
+            f"the numbers at epoch {self.epoch:.4g} of {number} trials, finished or stopped: the last epoch that "
+            f"{SHARE_COMPARED:.0%} of the trials reached (later ones are of survivors, chosen by their scores)"
+        ).replace("%", " %")
+
 
 class Standings:
     """The trials of a sweep against each other.
@@ -84,15 +95,15 @@ class Standings:
         return value if math.isfinite(value) else math.nan
 
     def comparable(self, goal: Goal) -> Comparison:
-        """Scores of the swept loss after equal training, of enough trials to say something about parameters.
+        """Scores of the swept loss after equal training.
 
-        Finished trials; where a scheduler left fewer than ten of them, the latest evaluation that nine in ten trials
-        have reached: those that are left later were chosen by their scores.
+        Those at the end; where trials were stopped, those of the latest evaluation that nine in ten trials have
+        reached: what is left later was chosen by its scores.
         """
         swept = [trial for trial in self.results.trials if trial.kind != "baseline"]
         scores = {trial.number: self.score(trial, goal) for trial in swept if trial.status == "finished"}
         at_end = Comparison({at: score for at, score in scores.items() if math.isfinite(score)})
-        if len(scores) >= FEWEST_COMPARED or not any(trial.status == "stopped" for trial in swept):
+        if not any(trial.status == "stopped" for trial in swept):
             return at_end
         by_epoch: dict[float, dict[int, float]] = {}
         for trial in swept:
@@ -100,7 +111,7 @@ class Standings:
                 if math.isfinite(score := metrics.get(goal.metric, math.nan)):
                     by_epoch.setdefault(round(epoch, 6), {})[trial.number] = score
         over = sum(trial.status in ("finished", "stopped") for trial in swept)
-        enough = max(FEWEST_COMPARED, math.ceil(SHARE_COMPARED * over))
+        enough = math.ceil(SHARE_COMPARED * over)
         reached = [epoch for epoch, found in by_epoch.items() if len(found) >= enough]
         return Comparison(by_epoch[max(reached)], max(reached)) if reached else at_end
 
@@ -219,15 +230,6 @@ def value_text(value: Value) -> str:
     ('0.1235', '12', 'true', 'null', 'all')
     """
     return f"{value:.4g}" if isinstance(value, float) else cleaned(spelled(value))
-
-
-def cleaned(text: str) -> str:
-    r"""On one line, with a replacement for what no font and no document can show.
-
-    >>> cleaned("a\tb\nc\x1b[0m")
-    'a b c�[0m'
-    """
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in " ".join(text.split()))
 
 
 def short_names(space: Space) -> dict[str, str]:

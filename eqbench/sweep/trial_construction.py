@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import difflib
 import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from eqbench.errors import InputError, nearest
+from eqbench.errors import InputError
 from eqbench.suite_yaml import Place
+from eqbench.sweep.evaluated_on import difference
+from eqbench.sweep.objective import Constraint, Goal
 from eqbench.sweep.schema import TUNE_SEARCHES
 from eqbench.sweep.search import build
 from eqbench.sweep.setting import MISSING, epochs_of
@@ -23,28 +26,58 @@ MAX_TRIED = 50
 """Values of one parameter that are tried."""
 MAX_SITUATIONS = 16
 """Combinations of the values that decide whether a parameter applies, under which it is tried."""
+TRAINING_LOSS = "train/loss"
 Values = dict[str, Value]
 
 
 def check_objective(sweep: Sweep) -> Iterator[Problem]:
-    """Metrics that the task does not report, and a constraint that needs a baseline where there is none."""
+    """Metrics that the task does not report or that do not compare settings, and a constraint without its baseline."""
     objective = sweep.section.objective
-    place: Place = ("sweep", "objective")
-    for metric in objective.metrics:
-        if metric not in sweep.task_metrics:
+    scaled = next((path for path in sweep.section.space.paths if path.startswith("loss.")), None)
+    parts: list[Goal | Constraint] = [*objective.goals, *objective.constraints]
+    for part in parts:
+        if part.metric not in sweep.task_metrics:
             known = ", ".join(sweep.task_metrics)
-            hint = nearest(metric, sweep.task_metrics)
-            yield place, f"the task {sweep.task_label} does not report {metric}{hint} (known: {known})"
+            hint = _nearest_metric(part.metric, sweep.task_metrics)
+            yield part.place, f"the task {sweep.task_label} does not report {part.metric}{hint} (known: {known})"
+        elif part.metric == TRAINING_LOSS and part in objective.goals and scaled:
+            yield (
+                part.place,
+                f"{part.metric} is itself what {scaled} changes: a smaller number may be another scale and no better "
+                "setting; expected a metric of the evaluation, e.g. "
+                f"{sweep.task_metrics[0]}",
+            )
     if objective.relative and sweep.baseline is None:
         yield (
-            place,
+            next(constraint.place for constraint in objective.constraints if constraint.relative),
             "a constraint is counted from the baseline, and there is none: expected another loss before the swept one "
             f"({sweep.swept}) in losses",
         )
 
 
+def _nearest_metric(metric: str, known: Sequence[str]) -> str:
+    """What may have been meant, by names without `val/`, which all have in common."""
+    own = [name.removeprefix("val/") for name in known]
+    close = difflib.get_close_matches(metric.removeprefix("val/"), own, n=1, cutoff=0.6)
+    return f"; did you mean {known[own.index(close[0])]!r}?" if close else ""
+
+
 def check_strategy(sweep: Sweep) -> Iterator[Problem]:
     """A search that the space does not allow, a scheduler that runs or objective do not allow."""
+    section = sweep.section
+    of_search = list(_check_search(sweep))
+    yield from of_search
+    if section.scheduler.name != "none":
+        yield from _check_scheduler(sweep)
+    if of_search:
+        return
+    try:
+        build(section.search, section.space, section.objective, 1)
+    except InputError as error:  # a package that is not installed, an option that the search has not
+        yield ("sweep", "search"), re.sub(r"^sweep\.search(\.\w+)?: ", "", str(error))
+
+
+def _check_search(sweep: Sweep) -> Iterator[Problem]:
     section = sweep.section
     search, space = section.search.name, section.space
     if search == "grid":
@@ -60,12 +93,6 @@ def check_strategy(sweep: Sweep) -> Iterator[Problem]:
     if search in TUNE_SEARCHES and section.objective.several:
         goals = len(section.objective.goals)
         yield ("sweep", "search"), f"{search} searches for one goal, expected optuna or random for {goals}"
-    if section.scheduler.name != "none":
-        yield from _check_scheduler(sweep)
-    try:
-        build(section.search, space, section.objective, 1)
-    except InputError as error:  # a package that is not installed, an option that the search has not
-        yield ("sweep", "search"), re.sub(r"^sweep\.search(\.\w+)?: ", "", str(error))
 
 
 def _too_many(sweep: Sweep) -> Iterator[Problem]:
@@ -113,15 +140,18 @@ def _refusals(sweep: Sweep, parameter: Parameter, impossible: dict[str, list[Val
     situations = list(itertools.islice(_situations(sweep, parameter, impossible), MAX_SITUATIONS))
     refused: dict[str, list[tuple[int, int]]] = {}
     runs: dict[str, RunSpec] = {}
+    measured: dict[str, None] = {}
     for (which, value), (where, situation) in itertools.product(enumerate(values), enumerate(situations)):
         built = _built(sweep, {**situation, parameter.path: value})
         if isinstance(built, InputError):
             refused.setdefault(_about(parameter, str(built)), []).append((which, where))
         else:
             runs[built.run_id] = built
+            if found := _measured_otherwise(sweep, built):
+                measured[found] = None
     if not refused and len(values) > 1 and len(runs) == 1:
         return ["changes nothing: its values all give the same run"]
-    messages = _other_budgets(sweep, list(runs.values()))
+    messages = [*_other_budgets(sweep, list(runs.values())), *measured]
     for message, cases in refused.items():
         first, where = cases[0]
         everywhere = len({where for _, where in cases}) == len(situations)
@@ -146,6 +176,21 @@ def _other_budgets(sweep: Sweep, specs: Sequence[RunSpec]) -> list[str]:
         f"changes the budget, e.g. to {others[0]:g} epochs instead of {sweep.epochs:g}, and {scheduler} "
         "compares trials of one budget; expected the scheduler none, or a budget that stays (train.epochs)"
     ]
+
+
+def _measured_otherwise(sweep: Sweep, spec: RunSpec) -> str | None:
+    """That the objective's numbers of a run just built are measured on something else than those of the default."""
+    metrics = [metric for metric in sweep.section.objective.metrics if metric != TRAINING_LOSS]
+    default = sweep.default_specs()[0]
+    if not metrics:
+        return None
+    found = difference((default, spec), (sweep.dataset_of(default), sweep.dataset_of(spec)), metrics)
+    if found is None:
+        return None
+    return (
+        f"changes what {' and '.join(metrics)} {'is' if len(metrics) == 1 else 'are'} measured on ({found}), so its "
+        "settings cannot be compared; another data set or split is another sweep"
+    )
 
 
 def _built(sweep: Sweep, values: Values) -> RunSpec | InputError:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from eqbench import plugins
@@ -26,11 +27,13 @@ class Evaluation:
     `metrics`: main metric first, in the order of `Task.metrics`; a number that does not exist is NaN.
     `per_class`: columns of equal length C with at least `class_id`, `class_name`, `group`, `count` (training).
     `warnings`: what a reader of the numbers should know.
+    `tables`: further files, each columns of equal length by name, e.g. what was predicted for each image.
     """
 
     metrics: dict[str, float]
     per_class: dict[str, list[Any]] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    tables: dict[str, dict[str, NDArray[Any]]] = field(default_factory=dict, compare=False)
 
 
 class Evaluator(ABC):

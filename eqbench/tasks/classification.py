@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from eqbench import plugins
 from eqbench.data.base import Dataset
 from eqbench.data.detection import DetectionDataset
+from eqbench.data.samplers import eval_indices
 from eqbench.data.segmentation import SegmentationDataset
 from eqbench.evaluation import accuracy
 from eqbench.losses.base import Loss
@@ -23,8 +25,9 @@ from eqbench.tasks.base import Evaluation, Evaluator, Task
 __all__ = ["Classification"]
 
 Batch = tuple[Tensor, Tensor]
-State = accuracy.Integers
-"""(4, n): labels, predictions, whether the label is among the best five, predictions after logit adjustment."""
+State = tuple[accuracy.Integers, NDArray[np.float16]]
+"""(4, n): labels, predictions, whether the label is among the best five, predictions after logit adjustment; and (n,)
+score of the label minus the highest of the other classes."""
 
 
 class Classification(Task):
@@ -43,6 +46,10 @@ class Classification(Task):
     five classes. `top1_adjusted` is a reference beside them: top1 of the log scores minus the log class priors of the
     training set, post-hoc logit adjustment with tau = 1 (Menon et al., ICLR 2021), made for softmax cross entropy.
     The last checkpoint is judged.
+
+    What was predicted for each image is stored in `predictions.parquet`: `image` (index in the evaluation data),
+    `label`, `prediction`, `adjusted` (the prediction after logit adjustment), `top5` and `margin` (score of the label
+    minus the highest of the others).
     """
 
     version = 1
@@ -118,7 +125,7 @@ class ClassificationEvaluator(Evaluator):
     def __init__(self, data: Dataset) -> None:
         self._data = data
         self._log_prior = (data.class_counts.clamp(min=1) / data.class_counts.sum()).double().log()
-        self._parts: list[State] = [np.empty((4, 0), np.int64)]
+        self._parts: list[State] = [(np.empty((4, 0), np.int64), np.empty(0, np.float16))]
 
     @torch.no_grad()
     def update(self, model: nn.Module, batch: Batch) -> None:
@@ -128,13 +135,15 @@ class ClassificationEvaluator(Evaluator):
         adjusted = scores.log() - self._log_prior.to(scores.device)
         known, values = labels.cpu().numpy(), scores.cpu().numpy()
         top5 = accuracy.top_k(known, values, 5)
-        self._parts.append(np.stack([known, values.argmax(1), top5, adjusted.argmax(1).cpu().numpy()]))
+        found = np.stack([known, values.argmax(1), top5, adjusted.argmax(1).cpu().numpy()])
+        self._parts.append((found, accuracy.margins(known, values).astype(np.float16)))
 
     def state(self) -> State:
-        return np.concatenate(self._parts, axis=1)
+        found, margins = zip(*self._parts, strict=True)
+        return np.concatenate(found, axis=1), np.concatenate(margins)
 
     def compute(self, states: Sequence[State]) -> Evaluation:
-        labels, predictions, top5, adjusted = np.concatenate(states, axis=1)
+        labels, predictions, top5, adjusted = np.concatenate([found for found, _ in states], axis=1)
         data = self._data
         by_class, samples = accuracy.per_class(labels, predictions, data.num_classes)
         metrics = {
@@ -153,4 +162,20 @@ class ClassificationEvaluator(Evaluator):
             "num_eval": samples.tolist(),
             "accuracy": by_class.tolist(),
         }
-        return Evaluation(metrics, per_class)
+        return Evaluation(metrics, per_class, tables={"predictions": by_image(states, data.num_classes)})
+
+
+def by_image(states: Sequence[State], num_classes: int) -> dict[str, NDArray[Any]]:
+    """What was predicted for each image, in the order of the evaluation data."""
+    indices = eval_indices([len(margins) for _, margins in states])
+    order = np.argsort(indices)
+    labels, predictions, top5, adjusted = np.concatenate([found for found, _ in states], axis=1)[:, order]
+    of_class = np.int16 if num_classes <= np.iinfo(np.int16).max else np.int32
+    return {
+        "image": indices[order].astype(np.int32),
+        "label": labels.astype(of_class),
+        "prediction": predictions.astype(of_class),
+        "adjusted": adjusted.astype(of_class),
+        "top5": top5.astype(bool),
+        "margin": np.concatenate([margins for _, margins in states])[order],
+    }

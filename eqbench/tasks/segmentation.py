@@ -37,6 +37,9 @@ class Segmentation(Task):
     the groups that were published for the data set (`published_`). The last checkpoint is judged, at the labels' own
     size.
 
+    `predictions.parquet` has the pixels of each class in each image (`image`, index in the evaluation data; `class_id`;
+    `intersection`, `labelled`, `predicted`), `confusion.parquet` those of each pair of classes over all images.
+
     Args:
         inference: `whole` images at a time, or `slide`: overlapping windows of the size of a training crop, whose
             logits are averaged.

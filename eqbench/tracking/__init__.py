@@ -12,18 +12,30 @@ Nothing here raises or waits because MLflow is down: `tracker.behind` says so, a
 
 from eqbench.tracking.follower import Follower
 from eqbench.tracking.null import NullTracker
-from eqbench.tracking.sync import SyncReport, latest_uri, reconcile, suite_uri, sync
+from eqbench.tracking.sync import (
+    Reconciliation,
+    SyncReport,
+    latest_suite,
+    latest_uri,
+    reconcile,
+    reconciliation,
+    suite_uri,
+    sync,
+)
 from eqbench.tracking.tracker import Tracker
 from eqbench.tracking.uri import public, resolve_uri, sqlite_file
 
 __all__ = [
     "Follower",
     "NullTracker",
+    "Reconciliation",
     "SyncReport",
     "Tracker",
+    "latest_suite",
     "latest_uri",
     "public",
     "reconcile",
+    "reconciliation",
     "resolve_uri",
     "sqlite_file",
     "suite_uri",

@@ -106,6 +106,11 @@ def end(invocation: Invocation, folder: SuiteFolder, *, status: str, detail: str
     return ended
 
 
+def of_sweep(folder: SuiteFolder) -> bool:
+    """Whether these are the runs of a sweep, `<name>/sweeps`: settings to choose from, not repetitions to average."""
+    return "/" in folder.suite
+
+
 def invocations_in(folder: SuiteFolder) -> list[Invocation]:
     """Every recorded `eqbench run` of a suite, oldest first. One that a crash left unreadable is left out."""
     found = []

@@ -26,10 +26,10 @@ def started_ms(run: RunFolder) -> int:
 
 
 def last_sign_ms(run: RunFolder) -> int:
-    """The last sign of a run that has no result, in unix milliseconds."""
+    """The last sign of a run that has no result, in unix milliseconds; now, if there was none."""
     times = [float(event["time_ms"]) for event in run.read_events()[-1:]]
     times.append(read_json(run.state_file).get("started", 0) * 1000)
-    return int(max(times))
+    return int(max(times) or time.time() * 1000)
 
 
 def read_json(file: Path) -> dict[str, Any]:

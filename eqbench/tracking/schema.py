@@ -8,8 +8,10 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from eqbench.run_spec import PLACEMENT_PARAMETERS, RunSpec, flatten
+from eqbench.run_spec import PLACEMENT_PARAMETERS, RunSpec, digest, flatten
 
+VERSION = "2"
+"""Of what follows: runs that were sent in an earlier one are sent again by `eqbench sync`."""
 MAX_METRIC_KEYS = 60
 MAX_PARAM_LENGTH = 6000
 MAX_TAG_LENGTH = 5000
@@ -85,6 +87,7 @@ def tags(
         "eqbench.loss": spec.loss_label,
         "eqbench.seed": spec.seed,
         "eqbench.protocol": spec.protocol,
+        "eqbench.recipe": digest(spec.recipe),
         "eqbench.valid": "true" if result and result["status"] == "finished" else "false",
         "eqbench.status_detail": detail,
         "eqbench.attempts": max(attempts, 1),
@@ -96,10 +99,20 @@ def tags(
     return tag_values(values)
 
 
-def parent_tags(invocation_id: str, description: str, command: str) -> dict[str, str]:
-    """The tags of a parent run when it begins."""
-    note = "\n\n".join(part for part in (description, f"`{command}`" if command else "") if part)
+def parent_tags(invocation_id: str, description: str, command: str, board: str = "") -> dict[str, str]:
+    """The tags of a parent run; `board` is the leaderboard in Markdown, of which as many lines are kept as fit."""
+    about = [part for part in (description, f"`{command}`" if command else "") if part]
+    room = MAX_TAG_LENGTH - len("\n\n".join(about)) - 2
+    note = "\n\n".join([*about, *filter(None, [_whole_lines(board.strip(), room)])])
     return tag_values({"eqbench.run_id": invocation_id, "eqbench.kind": "suite", "mlflow.note.content": note or None})
+
+
+def _whole_lines(text: str, room: int) -> str:
+    """`text` without the lines that do not fit into `room` characters, and a hint at where all of them are."""
+    if len(text) <= room:
+        return text
+    hint = "\n\n… (the rest is in the artifact `board/leaderboard.md`)"
+    return text[: max(0, room - len(hint))].rpartition("\n")[0] + hint
 
 
 def tag_values(values: Mapping[str, Any]) -> dict[str, str]:

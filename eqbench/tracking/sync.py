@@ -1,4 +1,4 @@
-"""`eqbench sync`: bring MLflow level with everything on disk, and leave no run RUNNING whose process is gone."""
+"""`eqbench sync` and `eqbench mlflow reconcile`: MLflow level with the disk, no run RUNNING whose process is gone."""
 
 from __future__ import annotations
 
@@ -21,6 +21,15 @@ class SyncReport:
 
     sent: int = 0
     already_level: int = 0
+    behind: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Reconciliation:
+    """What was ended in MLflow, what is RUNNING there and was left alone, both by suite; what went wrong."""
+
+    ended: dict[str, list[str]] = field(default_factory=dict)
+    left: dict[str, str] = field(default_factory=dict)
     behind: list[str] = field(default_factory=list)
 
 
@@ -55,8 +64,29 @@ def reconcile(uri: str | None, storage: Path) -> list[str]:
     ended: list[str] = []
     for folder in suites_in(storage):
         with contextlib.suppress(EnvironmentProblem):
-            ended += _reconcile_suite(folder, uri or suite_uri(folder))
+            known = uri or suite_uri(folder)
+            if not folder.locked and _maybe_stale(folder, known):
+                ended += _reconcile_suite(folder, known)
     return ended
+
+
+def reconciliation(storage: Path, suites: Iterable[str] | None = None, uri: str | None = None) -> Reconciliation:
+    """`reconcile`, of the given suites or of all, which asks MLflow always and says what became of each.
+
+    Raises:
+        InputError: a suite has never been run into `storage`.
+    """
+    report = Reconciliation()
+    for folder in _chosen(storage, suites):
+        if folder.locked:
+            report.left[folder.suite] = "a process works on it"
+            continue
+        try:
+            if ended := _reconcile_suite(folder, uri or suite_uri(folder), report):
+                report.ended[folder.suite] = ended
+        except EnvironmentProblem as error:
+            report.behind.append(f"{folder.suite}: {error}")
+    return report
 
 
 def suite_uri(folder: SuiteFolder) -> str:
@@ -67,9 +97,14 @@ def suite_uri(folder: SuiteFolder) -> str:
 
 def latest_uri(storage: Path) -> str:
     """Where the suite that was run last was tracked, unless `MLFLOW_TRACKING_URI` says otherwise."""
-    known = [run for folder in suites_in(storage) for run in invocations.invocations_in(folder)]
-    latest = max(known, key=lambda run: run.started, default=None)
-    return resolve_uri(latest.tracking_uri if latest else None)
+    folder = latest_suite(storage)
+    return suite_uri(folder) if folder else resolve_uri(None)
+
+
+def latest_suite(storage: Path) -> SuiteFolder | None:
+    """The suite that was run last, or None."""
+    started = {folder: run.started for folder in suites_in(storage) for run in invocations.invocations_in(folder)[-1:]}
+    return max(started, key=lambda folder: started[folder], default=None)
 
 
 def _chosen(storage: Path, suites: Iterable[str] | None) -> list[SuiteFolder]:
@@ -88,6 +123,7 @@ def _chosen(storage: Path, suites: Iterable[str] | None) -> list[SuiteFolder]:
 def _sync_suite(folder: SuiteFolder, uri: str, report: SyncReport) -> None:
     invocations.end_stale(folder)
     tracker = Tracker(uri, folder)
+    before = report.sent
     if tracker.list_runs() and tracker.level(everywhere=True):
         for run in folder.planned():
             if not was_started(run):
@@ -98,18 +134,28 @@ def _sync_suite(folder: SuiteFolder, uri: str, report: SyncReport) -> None:
                 report.sent += 1
             elif not tracker.reachable:
                 break
+        tracker.end_stale()
+        if report.sent > before:
+            tracker.write_views()
     report.behind += [f"{folder.suite}: {reason}" for reason in tracker.reasons]
 
 
-def _reconcile_suite(folder: SuiteFolder, uri: str) -> list[str]:
+def _reconcile_suite(folder: SuiteFolder, uri: str, report: Reconciliation | None = None) -> list[str]:
+    """The names of the runs that were ended."""
     file = sqlite_file(uri)
-    if (file and not file.exists()) or folder.locked or not _maybe_stale(folder, uri):
+    if file and not file.exists():
         return []
     with folder.lock():
         invocations.end_stale(folder)
         tracker = Tracker(uri, folder)
         found = tracker.stale()
-        return [run.name for run in found] if found and tracker.end_stale() else []
+        ended = [run.name for run in found] if found and tracker.end_stale() else []
+        if report is not None:
+            report.behind += [f"{folder.suite}: {reason}" for reason in tracker.reasons]
+            if others := [] if tracker.behind else tracker.running():
+                names = ", ".join(run.name for run in others)
+                report.left[folder.suite] = f"{len(others)} RUNNING of which there is no folder here: {names}"
+        return ended
 
 
 def _maybe_stale(folder: SuiteFolder, uri: str) -> bool:

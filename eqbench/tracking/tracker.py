@@ -16,7 +16,7 @@ from typing import Any
 from eqbench.run_folder import RunFolder, SuiteFolder
 from eqbench.run_spec import RunSpec
 from eqbench.tracking import invocation as invocations
-from eqbench.tracking import marker, problem, schema
+from eqbench.tracking import marker, parent, problem, schema, views
 from eqbench.tracking.artifacts import final_artifacts
 from eqbench.tracking.invocation import Invocation
 from eqbench.tracking.lifetime import last_sign_ms, read_json, started_ms, was_started
@@ -72,15 +72,23 @@ class Tracker:
         """Record how the `eqbench run` ended, FINISHED, FAILED or KILLED, and end its parent run."""
         if self._current is None:
             return True
+        parent.write_board(self.folder, self._current)
         self._replace(invocations.end(self._current, self.folder, status=status))
         self._current = None
-        return self.level()
+        return self.level() and self.write_views()
 
     def adopt(self, run_ids: Sequence[str]) -> None:
         """Add children to the `eqbench run` that was begun."""
         if self._current is not None:
             self._current = invocations.extend(self._current, run_ids)
             self._replace(self._current)
+
+    def write_views(self) -> bool:
+        """Keep the suite's views in its experiment; whether they are."""
+        return self._attempt("views", self._write_views)
+
+    def _write_views(self) -> None:
+        views.write(self._store.client, self._store.experiment_id, self.folder)
 
     def _replace(self, new: Invocation) -> None:
         with self._lock:
@@ -111,6 +119,12 @@ class Tracker:
         """Runs and parent runs of this folder that are RUNNING in MLflow, though not on disk and not in `active`."""
         found: list[TrackedRun] = []
         self._attempt("suite", lambda: found.extend(self._stale(active)))
+        return found
+
+    def running(self) -> list[TrackedRun]:
+        """Everything of the suite that is RUNNING in MLflow."""
+        found: list[TrackedRun] = []
+        self._attempt("suite", lambda: found.extend(self._store.search("attributes.status = 'RUNNING'")))
         return found
 
     def end_stale(self, active: Collection[str] = ()) -> bool:
@@ -176,11 +190,11 @@ class Tracker:
 
     def _send(self, run: RunFolder, running: bool) -> None:
         result = None if running else run.read_result()
-        if not running and result is None and not was_started(run):
+        if not running and result is None and not was_started(run) and self._find(run.run_id) is None:
             return
         spec = run.read_spec()
-        parent = self._parent_of(run.run_id)
-        parent_id = self._send_invocation(parent).mlflow_id if parent else None
+        invocation = self._invocation_of(run.run_id)
+        parent_id = self._send_invocation(invocation).mlflow_id if invocation else None
         tags = schema.tags(spec, result, running=running, attempts=run.attempts, parent=parent_id)
         tags |= schema.tag_values(read_json(run.path / "tags.json"))
         tracked = self._find(run.run_id) or self._create(run.run_id, spec.name, tags, started_ms(run))
@@ -233,13 +247,13 @@ class Tracker:
             tracked.set_ended("KILLED", last_sign_ms(run))
 
     def _fingerprint(self, run: RunFolder) -> str:
-        parent = self._parent_of(run.run_id)
-        files = (run.spec_file, run.state_file, run.events_file, run.result_file)
-        return marker.fingerprint(files, parent.invocation_id if parent else "")
+        invocation = self._invocation_of(run.run_id)
+        files = (run.spec_file, run.state_file, run.events_file, run.result_file, run.path / "tags.json")
+        return marker.fingerprint(files, schema.VERSION, invocation.invocation_id if invocation else "")
 
     # -- parent runs ---------------------------------------------------------------------------------------------
 
-    def _parent_of(self, run_id: str) -> Invocation | None:
+    def _invocation_of(self, run_id: str) -> Invocation | None:
         """The last `eqbench run` that had this run to train."""
         return next((known for known in reversed(self._invocations) if run_id in known.run_ids), None)
 
@@ -250,33 +264,16 @@ class Tracker:
 
     def _send_invocation(self, invocation: Invocation) -> TrackedRun:
         """The parent run, created or ended when that is still to be done."""
-        tracked = self._find(invocation.invocation_id) or self._create_parent(invocation)
+        tracked = self._find(invocation.invocation_id)
+        if tracked is None:
+            tracked = self._known[invocation.invocation_id] = parent.create(self._store, invocation)
         if invocation.ended is None or invocation.status is None:
             return tracked
         if tracked.status != invocation.status:
-            self._end_parent(invocation, tracked, invocation.status, round(invocation.ended * 1000))
+            parent.end(invocation, tracked, invocation.status, invocation.ended)
         if not self._invocation_is_level(invocation):
             marker.write(invocation.path, self.uri, tracked.mlflow_id, marker.fingerprint([invocation.file]))
         return tracked
-
-    def _end_parent(self, invocation: Invocation, tracked: TrackedRun, status: str, ended_ms: int) -> None:
-        points = [schema.Point(f"runs/{what}", float(count), ended_ms, 0) for what, count in invocation.counts.items()]
-        self._add_suite(invocation, tracked)
-        tracked.add_points(schema.news(points, tracked.last_steps)[0])
-        tracked.set_tags(schema.tag_values({"eqbench.status_detail": invocation.status_detail}))
-        tracked.set_ended(status, ended_ms)
-
-    def _create_parent(self, invocation: Invocation) -> TrackedRun:
-        tags = schema.parent_tags(invocation.invocation_id, invocation.description, invocation.command)
-        tracked = self._create(invocation.invocation_id, invocation.name, tags, round(invocation.started * 1000))
-        self._add_suite(invocation, tracked)
-        return tracked
-
-    def _add_suite(self, invocation: Invocation, tracked: TrackedRun) -> None:
-        if invocation.suite_file.exists():
-            tracked.add_file(invocation.suite_file, "config")
-        for file, folder in invocations.artifacts(invocation):
-            tracked.add_file(file, folder)
 
     def _invocation_is_level(self, known: Invocation) -> bool:
         return self._marked(known.path, known.invocation_id, marker.fingerprint([known.file]))

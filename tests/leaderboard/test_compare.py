@@ -6,14 +6,19 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 from written_suites import make_spec, top1, write_run, write_suite
 
+from eqbench.cli import app
 from eqbench.errors import InputError
-from eqbench.leaderboard.compare import Comparison, compare, find_run, render
+from eqbench.evaluation.tables import packed
+from eqbench.leaderboard.compare import Comparison, compare, find_run
+from eqbench.leaderboard.comparison_table import render
 from eqbench.run_folder import RunFolder, SuiteFolder
 
 
@@ -27,7 +32,7 @@ def write_per_class(run: RunFolder, accuracy: list[float | None], names: list[st
         "num_eval": [50] * len(ids),
         "accuracy": accuracy,
     }
-    run.evaluation.mkdir()
+    run.evaluation.mkdir(exist_ok=True)
     pq.write_table(pa.table(columns), run.evaluation / "per_class.parquet")
 
 
@@ -71,7 +76,10 @@ def test_configuration_and_metrics_side_by_side(pair: tuple[RunFolder, RunFolder
     assert math.isnan(worst.a)
     assert math.isnan(worst.difference)
     assert comparison.classes == ()
-    assert comparison.notes == (f"no result by class is stored for {pair[0].run_id} and {pair[1].run_id}",)
+    assert comparison.notes == (
+        f"no result by class is stored for {pair[0].run_id} and {pair[1].run_id}",
+        "no bootstrap over images: the classes of a run are not stored",
+    )
 
 
 def test_classes_by_size_of_their_difference(pair: tuple[RunFolder, RunFolder]) -> None:
@@ -110,7 +118,7 @@ def test_only_the_same_classes_are_compared(pair: tuple[RunFolder, RunFolder]) -
     write_per_class(pair[1], [1.0, 2.0], ["cat", "cow"])
     comparison = compare(*pair)
     assert [c.name for c in comparison.classes] == ["cat"]
-    assert comparison.notes == ("2 classes are not in both runs",)
+    assert comparison.notes[0] == "2 classes are not in both runs"
 
 
 def test_another_key_is_not_comparable(folder: SuiteFolder) -> None:
@@ -211,3 +219,147 @@ def test_an_unknown_run_gets_the_nearest_name(tmp_path: Path) -> None:
         find_run(tmp_path, "")
     with pytest.raises(InputError, match=r"no such run in .* \(0 runs\)"):
         find_run(tmp_path / "nothing", "abcdef")
+
+
+# -- the same images -----------------------------------------------------------------------------------------
+
+
+def write_predictions(run: RunFolder, right: list[bool], labels: list[int] | None = None) -> None:
+    """Of ten images of each of two classes; a wrong one is taken for the other class."""
+    label = np.array(labels or [0] * 10 + [1] * 10)
+    found = np.where(right, label, 1 - label)
+    top5 = np.ones(len(label), bool)
+    columns = {"image": np.arange(len(label)), "label": label, "prediction": found, "adjusted": found, "top5": top5}
+    (run.evaluation / "predictions.parquet").write_bytes(packed(columns))
+
+
+def judged_pair(folder: SuiteFolder, right_a: list[bool], right_b: list[bool]) -> tuple[RunFolder, RunFolder]:
+    """Finished runs of twenty images, with everything stored."""
+    runs = []
+    for loss, right in (("cross_entropy", right_a), ("softmax_eql", right_b)):
+        many, few = 10.0 * sum(right[:10]), 10.0 * sum(right[10:])
+        metrics = {"top1": (many + few) / 2, "many": many, "few": few, "worst": min(many, few)}
+        runs.append(write_run(folder, make_spec(loss=loss), metrics))
+        write_per_class(runs[-1], [many, few])
+        write_predictions(runs[-1], right)
+    return runs[0], runs[1]
+
+
+HALF = [True] * 5 + [False] * 5
+ALL = [True] * 10
+
+
+def test_intervals_over_the_images_of_both_runs(folder: SuiteFolder) -> None:
+    comparison = compare(*judged_pair(folder, HALF + HALF, HALF + ALL))
+    assert comparison.images == 20
+    assert set(comparison.over_images) == {"top1", "many", "few", "hmean", "top1_adjusted"}
+    assert comparison.over_images["many"] == (0.0, 0.0, 1.0)
+    low, high, p = comparison.over_images["few"]
+    assert 10 < low < 50 < high < 90
+    assert p < 0.01
+    assert comparison.notes == ()
+    assert [(each.group, each.n, each.difference) for each in comparison.over_classes] == [
+        ("all", 2, 25.0), ("many", 1, 0.0), ("few", 1, 50.0),
+    ]  # fmt: skip
+    text = " ".join(shown(comparison).split())
+    assert "metric A B B - A 95 % interval p" in text
+    assert f"few 50.00 100.00 +50.00 {low:+.2f} to {high:+.2f} {p:.3f}" in text
+    assert "worst 50.00 50.00 +0.00 – –" in text
+    assert "resamples of the 20 evaluated images for the metrics. They hold" in text
+    assert "no regression: top1 +25.00, 95 % interval over images" in text
+    stored = json.loads(json.dumps(comparison.as_dict(), allow_nan=False))
+    assert stored["bootstrap"]["metrics"]["few"] == {"low": low, "high": high, "p": p}
+    assert stored["bootstrap"]["classes"][0] == {
+        "group": "all", "n": 2, "difference": 25.0, "low": None, "high": None, "p": None,
+    }  # fmt: skip
+    assert (stored["regression"], stored["verdict"]) == (False, comparison.verdict)
+
+
+def test_a_lower_main_metric_is_a_regression_beyond_chance_only(folder: SuiteFolder, tmp_path: Path) -> None:
+    """One image of twenty may be chance, ten are not; without predictions one image is enough."""
+    one_less = [*HALF, False, *ALL[1:]]
+    a, b = judged_pair(folder, HALF + ALL, one_less)
+    assert not compare(a, b).regression
+    assert compare(a, b).verdict.startswith("no regression: top1 -5.00, 95 % interval over images -15.00 to +0.00")
+    (b.evaluation / "predictions.parquet").unlink()
+    comparison = compare(a, b)
+    assert comparison.regression
+    assert comparison.verdict == "a regression: top1 -5.00 (without an interval; anything below 0 counts)"
+    assert comparison.notes == (f"no bootstrap over images: no predictions by image are stored for {b.run_id}",)
+    other = SuiteFolder(tmp_path, "other")
+    assert compare(*judged_pair(other, ALL + ALL, ALL + [False] * 10)).regression
+
+
+def test_no_main_metric_is_a_regression(folder: SuiteFolder) -> None:
+    a = write_run(folder, make_spec(loss="a"), {"top1": 90.0})
+    b = write_run(folder, make_spec(loss="b"), {"top1": None})
+    assert compare(a, b).verdict == "a regression: the main metric is missing"
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ("labels", "the labels stored for the two runs differ"),
+        ("result", "give top1 50.00, and its result is 75.00"),
+        ("spec", "the runs differ in data_digest"),
+        ("few images", "5 images are too few"),
+        ("detections", "it is not available for average precision"),
+    ],
+)
+def test_why_there_are_no_intervals_over_images(folder: SuiteFolder, change: str, reason: str) -> None:
+    a, b = judged_pair(folder, HALF + HALF, HALF + ALL)
+    if change == "labels":
+        write_predictions(b, HALF + ALL, labels=[1] * 10 + [0] * 10)
+        write_per_class(b, [100.0, 50.0])
+        b.write_result({**(b.read_result() or {}), "metrics": {"top1": 75.0}})
+    elif change == "result":
+        write_predictions(b, HALF + HALF)
+    elif change == "spec":
+        b.write_spec(make_spec(loss="softmax_eql", data_digest="another"))
+    elif change == "few images":
+        for run in (a, b):
+            write_predictions(run, [True] * 5, labels=[0] * 5)
+            run.write_result({**(run.read_result() or {}), "metrics": {"top1": 100.0}})
+    else:
+        (b.evaluation / "predictions-00000.arrow").touch()
+    comparison = compare(a, b)
+    assert comparison.over_images == {}
+    assert comparison.notes[0].startswith("no bootstrap over images: ")
+    assert comparison.notes[0].endswith(reason)
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"image": [0], "label": [0]}, "column 'prediction' is missing; there are image, label"),
+        ({"label": [0]}, "column 'image' is missing"),
+        (
+            {"image": [0], "class_id": [2], "intersection": [1], "labelled": [1], "predicted": [1]},
+            "classes 2 to 2; per_class.parquet has 0 to 1",
+        ),
+        (
+            {"image": [-1], "label": [0], "prediction": [1], "adjusted": [1], "top5": [1]},
+            "image -1; expected 0 or more",
+        ),
+    ],
+)
+def test_other_tables_of_predictions_are_input_errors(
+    folder: SuiteFolder, columns: dict[str, list[int]], message: str
+) -> None:
+    a, b = judged_pair(folder, HALF + HALF, HALF + ALL)
+    arrays = {name: np.array(values) for name, values in columns.items()}
+    (b.evaluation / "predictions.parquet").write_bytes(packed(arrays))
+    with pytest.raises(InputError, match=message):
+        compare(a, b)
+
+
+@pytest.mark.parametrize(("order", "code"), [((0, 1), 4), ((1, 0), 0), ((0, 0), 0)])
+def test_the_command_fails_on_a_regression_if_asked(folder: SuiteFolder, order: tuple[int, int], code: int) -> None:
+    runs = judged_pair(folder, ALL + ALL, ALL + [False] * 10)
+    folder.write_plan([run.read_spec() for run in runs], "name: quickstart\n")
+    names = [runs[place].run_id for place in order]
+    command = ["compare", *names, "--storage", str(folder.path.parent)]
+    assert CliRunner().invoke(app, command).exit_code == 0
+    answer = CliRunner().invoke(app, [*command, "--json", "--fail-on-regression"])
+    assert answer.exit_code == code
+    assert json.loads(answer.stdout)["regression"] is (code == 4)

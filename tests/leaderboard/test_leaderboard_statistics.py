@@ -191,3 +191,10 @@ def test_borda_shares_out_all_pairs_and_agrees_with_the_mean_rank(rows: int, col
     placed = standings(table)
     assert sum(row.borda for row in placed) == columns * rows * (rows - 1) / 2
     assert [row.borda for row in placed] == pytest.approx([columns * (rows - row.mean_rank) for row in placed])
+
+
+@given(st.lists(st.sampled_from([0.0, 0.1, 50.0, 50.5, 99.0]) | percentages, min_size=1, max_size=12))
+def test_ranks_are_those_of_scipy(scores: list[float]) -> None:
+    assert [standing.ranks[0] for standing in standings([[score] for score in scores])] == list(
+        stats.rankdata([-score for score in scores])
+    )

@@ -51,11 +51,12 @@ def make_spec(
 def write_run(folder: SuiteFolder, spec: RunSpec, outcome: Outcome) -> RunFolder:
     run = folder.run(spec.run_id)
     run.write_spec(spec)
+    fields = spec.model_dump(mode="json")
     if isinstance(outcome, str):
-        run.write_result({"status": "failed", "status_detail": outcome, "metrics": {}, "cost": {}})
+        run.write_result({"status": "failed", "status_detail": outcome, "metrics": {}, "cost": {}, "spec": fields})
     elif outcome is not None:
         ending = {"status": "finished", "status_detail": "", "main_metric": "top1"}
-        run.write_result({**ending, "metrics": dict(outcome), "cost": COST})
+        run.write_result({**ending, "metrics": dict(outcome), "cost": COST, "spec": fields})
     return run
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import sys
@@ -13,6 +14,8 @@ import numpy as np
 import pytest
 import small_suites
 import yaml
+from rich.console import Console
+from typer.testing import CliRunner
 
 from eqbench.errors import InputError
 from eqbench.listing import listing
@@ -152,7 +155,7 @@ def test_a_list_is_a_grid_in_rising_order_and_parents_come_first() -> None:
         {
             "objective": [
                 {"maximize": "val/few", "subject_to": ["val/many >= baseline - 0.5", "train/loss<=1e-3"]},
-                {"minimize": "train/loss", "subject_to": "val/top1 >= -1.5"},
+                {"minimize": "val/worst", "subject_to": "val/top1 >= -1.5"},
             ]
         },
     ],
@@ -381,6 +384,60 @@ def test_text_that_looks_like_a_number_stays_text() -> None:
     assert parse(setting_suite._text(odd), "")[0] == odd
 
 
+# -- what would be done -------------------------------------------------------------------------------------------
+
+
+def planned(sweep: Sweep) -> str:
+    from eqbench.sweep.driver import Search
+    from eqbench.sweep.dry_run import dry_run
+
+    console = Console(width=120, file=io.StringIO(), color_system=None)
+    with console.capture() as capture:
+        dry_run(Search(sweep, Path("runs")), console)
+    return capture.get()
+
+
+SMALL_GRID = {"space": {"loss.tau": [0.5, 1, 2], "loss.indicator": {"choice": ["positive", "both"]}}}
+
+
+@pytest.mark.parametrize(
+    ("sweep", "runs"),
+    [
+        ({**SMALL_GRID, "search": "grid", "trials": None}, 7),  # 6 settings, one of them the default; the baseline
+        ({**SMALL_GRID, "search": "grid", "trials": 50}, 7),
+        ({**SMALL_GRID, "search": "random", "trials": 50}, 7),
+        ({**SMALL_GRID, "search": "optuna", "trials": 50}, 7),
+        ({**SMALL_GRID, "search": "grid", "trials": 3}, 5),
+        ({"search": "optuna", "trials": 50}, 52),
+    ],
+)
+def test_what_would_be_run_is_counted_once(sweep: dict[str, Any], runs: int) -> None:
+    text = planned(load(sweep))
+    assert f"at most {runs} runs and " in text
+    ids = re.findall(r"\b[0-9a-f]{12}\b", text)
+    assert len(ids) == len(set(ids))
+
+
+def test_a_sweep_is_validated_as_a_suite_is() -> None:
+    from eqbench.cli import app
+
+    def validate(*words: str) -> tuple[int, str]:
+        answer = CliRunner().invoke(app, ["validate", *words])
+        return answer.exit_code, answer.output or str(answer.exception)
+
+    file = small_suites.write(Path("suites/sweeps/mine.yaml"), data())
+    for name in (str(file), "mine"):
+        code, text = validate(name)
+        assert (code, "4 settings by random search, no problem found" in text) == (0, True), text
+    assert "6 settings by grid search" in validate(
+        "mine", "-o", "sweep.search=grid", "-o", "sweep.space.loss.tau=[1, 2, 3]",
+        "-o", "sweep.space.loss.indicator={choice: [positive, both]}", "-o", "sweep.trials=null",
+    )[1]  # fmt: skip
+    _, text = validate("mine", "-o", "sweep.trials=0", "-o", "sweep.search=optunna")
+    assert text.startswith("mine: 2 problems\n")
+    assert json.loads(validate("mine", "--json")[1])["digest"] == load_sweep(file).digest
+
+
 # -- finding sweeps ----------------------------------------------------------------------------------------------
 
 
@@ -435,6 +492,13 @@ def test_a_problem_has_file_line_and_name() -> None:
 WRONG_SPACES: list[tuple[Any, list[str]]] = [
     (None, ["sweep.space: it is empty"]),
     ([1], ["sweep.space: [1], expected parameters"]),
+    ({"tau": TAU}, ["sweep.space.tau: unknown path; did you mean 'loss.tau'?"]),
+    ({"weight_decay": TAU}, ["sweep.space.weight_decay: unknown path; did you mean 'train.optimizer.weight_decay'?"]),
+    (
+        {"train.weight_decay": TAU},
+        ["sweep.space.train.weight_decay: unknown key; did you mean 'train.optimizer.weight_"],
+    ),
+    ({"xyzzy": TAU}, ["sweep.space.xyzzy: unknown path (expected"]),
     ({"los.tau": TAU}, ["sweep.space.los.tau: unknown path; did you mean 'loss'?"]),
     ({"resources.num_workers": [1, 2]}, ["sweep.space.resources.num_workers: is no part of a setting"]),
     ({"task.name": {"choice": ["detection"]}}, ["sweep.space.task.name: is no part of a setting"]),
@@ -510,6 +574,11 @@ WRONG_VALUES: list[tuple[dict[str, Any], list[str]]] = [
     ({"train.optimizer.momentun": TAU}, ["sweep.space.train.optimizer.momentun: unknown key; did you mean 'momentum'"]),
     ({"model.widht": [4, 8]}, ["sweep.space.model.widht: unknown parameter of Classifier; did you mean 'width'?"]),
     ({"data.imbalance": [4, 8]}, ["sweep.space.data.imbalance: unknown parameter of Digits; did you mean 'imba"]),
+    ({"data.split_seed": [0, 1]}, ["sweep.space.data.split_seed: changes what val/few is measured on (the evaluation"]),
+    ({"data.test_per_class": [50, 40]}, ["sweep.space.data.test_per_class: changes what val/few is measured on (the"]),
+    ({"data.many_above": [30, 50]}, ["sweep.space.data.many_above: changes what val/few is measured on (the class gr"]),
+    ({"data.few_below": [4, 10]}, ["sweep.space.data.few_below: changes what val/few is measured on (the class group"]),
+    ({"data.imbalance_factor": [5, 50]}, ["sweep.space.data.imbalance_factor: changes what val/few is measured on"]),
     ({"task.x": [4, 8]}, ["sweep.space.task.x: unknown parameter of Classification"]),
     ({"loss.num_classes": [4, 8]}, ["sweep.space.loss.num_classes: is set by the task and cannot be set"]),
     ({"loss.tau": {"uniform": [-1, 2]}}, ["sweep.space.loss.tau: softmax_eql: tau: -1.0: expected a finite number"]),
@@ -576,7 +645,16 @@ WRONG_SECTIONS: list[tuple[dict[str, Any], list[str]]] = [
     ({"objective": {"maximise": "val/few"}}, ["sweep.objective.maximise: unknown key; did you mean 'maximize'?"]),
     ({"objective": {"maximize": "few"}}, ["sweep.objective.maximize: 'few', expected a metric: val/NAME or train/loss; "
                                           "did you mean 'val/few'?"]),
-    ({"objective": {"maximize": "val/ap"}}, ["sweep.objective: the task digits does not report val/ap"]),
+    ({"objective": {"maximize": "val/ap"}}, ["sweep.objective.maximize: the task digits does not report val/ap (know"]),
+    ({"objective": {"maximize": "val/ap_r"}}, ["sweep.objective.maximize: the task digits does not report val/ap_r ("]),
+    (
+        {"objective": [TWO_GOALS[0], {"minimize": "val/lots"}]},
+        ["sweep.objective[1].minimize: the task digits does not report val/lots"],
+    ),
+    (
+        {"objective": {"minimize": "train/loss"}},
+        ["sweep.objective.minimize: train/loss is itself what loss.tau changes"],
+    ),
     ({"objective": {"maximize": "val/few", "minimize": "val/many"}}, ["sweep.objective: maximize and minimize"]),
     ({"objective": [TWO_GOALS[0], TWO_GOALS[0]]}, ["sweep.objective[1]: val/few is a goal already"]),
     (
@@ -585,7 +663,7 @@ WRONG_SECTIONS: list[tuple[dict[str, Any], list[str]]] = [
     ),
     (
         {"objective": {**TWO_GOALS[0], "subject_to": "val/mani >= 3"}},
-        ["sweep.objective: the task digits does not report val/mani; did you mean 'val/many'?"],
+        ["sweep.objective.subject_to: the task digits does not report val/mani; did you mean 'val/many'?"],
     ),
 ]  # fmt: skip
 
@@ -616,12 +694,12 @@ RELATIVE = {"maximize": "val/few", "subject_to": "val/many >= baseline - 0.5"}
         (
             {"objective": RELATIVE},
             {"losses": ["softmax_eql"]},
-            "sweep.objective: a constraint is counted from the base",
+            "sweep.objective.subject_to: a constraint is counted from the base",
         ),
         (
             {"objective": RELATIVE, "loss": "softmax_eql"},
             {"losses": ["softmax_eql", "bce"]},
-            "sweep.objective: a constr",
+            "sweep.objective.subject_to: a constr",
         ),
         ({"scheduler": "asha"}, {"seeds": [0, 1]}, "sweep.scheduler: asha compares single runs, and there are 2 seeds"),
         (
@@ -652,7 +730,22 @@ def test_a_sweep_section_that_is_none(section: Any) -> None:
         load_sweep(small_suites.write(Path("small.yaml"), {**small_suites.suite(), "sweep": section}))
 
 
+def test_data_of_training_may_change_and_groups_where_no_goal_is_of_one() -> None:
+    load({"space": {"data.augment": {"choice": [True, False]}, "data.imbalance_factor": [49, 50]}})
+    load(
+        {
+            "space": {"data.imbalance_factor": [5, 50], "data.many_above": [30, 50]},
+            "objective": {"maximize": "val/top1"},
+        }
+    )
+    load({"space": {"train.lr": [0.1, 0.2]}, "objective": {"minimize": "train/loss"}})
+
+
 def test_a_wrong_override_is_reported_as_such() -> None:
+    with pytest.raises(
+        InputError, match=r"^-o sweep\.objective\.maximize=val/ap_r: sweep\.objective\.maximize: the task"
+    ):
+        load(None, "sweep.objective.maximize=val/ap_r")
     assert problems(None, "sweep.trials=0") == ["sweep.trials: 0, expected 1 to 100,000"]
     found = problems(None, "sweep.space.loss.gamma={uniform: [1, 2]}")
     assert found[0].startswith("sweep.space.loss.gamma: unknown parameter of SoftmaxEQL")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import re
 import warnings
@@ -127,8 +128,8 @@ def test_titles_say_loss_task_and_number_of_trials() -> None:
 
 def test_colours_follow_the_page() -> None:
     """Inks of the figures are the page's variables, so that a dark page has light ink."""
-    from eqbench.sweep.plots.canvas import GRID, INK, MUTED
-    from eqbench.sweep.plots.svg import inline
+    from eqbench.plots.canvas import GRID, INK, MUTED
+    from eqbench.plots.svg import inline
 
     picture = pictures(searched(8, response=tau_of, space=TAU))[0]
     assert picture.figure is not None
@@ -136,6 +137,76 @@ def test_colours_follow_the_page() -> None:
     assert "var(--ink)" in text
     assert "var(--muted)" in text
     assert not any(colour in text for colour in (INK, MUTED, GRID, "#ffffff"))
+
+
+def test_trend_surface_and_importance_are_of_the_epoch_that_most_reached() -> None:
+    sweep = searched(21, response=tau_of, space=TAU | EPS)
+    stopped = sum(trial.status == "stopped" for trial in sweep.trials)
+    over = sum(trial.status in ("finished", "stopped") and trial.kind != "baseline" for trial in sweep.trials)
+    assert stopped > 0.1 * over
+    compared = Standings(sweep).comparable(sweep.section.objective.goals[0])
+    assert (compared.epoch, len(compared.scores)) == (4.0, over)
+    drawn = {picture.name: picture for picture in pictures(sweep)}
+    for name in ("response", "surface", "importance"):
+        assert f"at epoch 4 of {over} trials" in drawn[name].caption, name
+    assert "at epoch 4" in drawn["surface"].title
+    assert drawn["response"].figure is not None
+    labels = [text.get_text() for legend in drawn["response"].figure.legends for text in legend.get_texts()]
+    assert f"trend at epoch 4, {over} trials (local linear)" in labels
+    without = dataclasses.replace(sweep, trials=tuple(each for each in sweep.trials if each.status != "stopped"))
+    at_end = Standings(without).comparable(sweep.section.objective.goals[0])
+    assert (at_end.epoch, len(at_end.scores)) == (None, over - stopped)
+
+
+@pytest.mark.parametrize("bounds", [(0.01, 0.5), (1e-6, 1.0), (0.3, 0.45), (1e-3, 1.0), (0.02, 0.06)])
+@pytest.mark.parametrize("side", ["x", "y"])
+def test_labels_of_a_logarithmic_axis_are_plain_and_apart(bounds: tuple[float, float], side: str) -> None:
+    from eqbench.plots.canvas import panels
+    from eqbench.sweep.plots.canvas import Scale
+    from eqbench.sweep.space import Parameter
+
+    figure, (axes, *_) = panels(2, 2)
+    scale = Scale(Parameter("train.optimizer.lr", "loguniform", *bounds))
+    scale.set_on(axes, side)
+    axes.plot(*(bounds, (0, 1)) if side == "x" else ((0, 1), bounds))
+    figure.draw_without_rendering()
+    axis = axes.xaxis if side == "x" else axes.yaxis
+    low, high = sorted(axis.get_view_interval())
+    shown = [label for label, at in zip(axis.get_ticklabels(), axis.get_ticklocs(), strict=True) if low <= at <= high]
+    texts = [label.get_text() for label in shown]
+    assert 2 <= len(texts) <= 10
+    assert [float(text) for text in texts] == pytest.approx([at for at in axis.get_ticklocs() if low <= at <= high])
+    assert not any(label.get_text() for label in axis.get_ticklabels(minor=True))
+    boxes = [label.get_window_extent() for label in shown]
+    assert not any(one.overlaps(other) for one, other in itertools.pairwise(boxes))
+    if bounds == (0.01, 0.5):
+        assert {"0.02", "0.05", "0.1", "0.2"} <= set(texts)
+
+
+def test_page_says_each_thing_once() -> None:
+    sweep = searched(14, response=tau_of, space=TAU)
+    told = "stopped early by asha after epoch 4 of 10"
+    trials = tuple(
+        dataclasses.replace(
+            each,
+            detail=told if each.status == "stopped" else each.detail,
+            metrics=each.metrics | {"train/lr": 0.1, "train/samples_per_second": 9.0},
+        )
+        for each in sweep.trials
+    )
+    drawn = pictures(dataclasses.replace(sweep, trials=trials))
+    text = page.html(dataclasses.replace(sweep, trials=trials), drawn)
+    for picture in drawn:
+        if picture.figure is not None:
+            assert len(re.findall(f">{re.escape(picture.title)}<", text)) == 1
+            assert picture.figure.get_suptitle(), "the file keeps its title"
+    rows = re.findall(r"<tr data-trial=.*?</tr>", text)
+    stopped = [row for row in rows if "stopped" in row]
+    assert stopped
+    assert all(row.count("stopped") == 1 and f"<td>{told}</td>" in row for row in stopped)
+    assert "train/loss" in text
+    assert "train/lr" not in text
+    assert "samples_per_second" not in text
 
 
 # -- little, or strange ------------------------------------------------------------------------------------------

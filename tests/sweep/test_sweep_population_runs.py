@@ -125,10 +125,11 @@ def test_a_killed_driver_is_continued(file: Path, undisturbed: Results) -> None:
     decisions = folder.path / "population.jsonl"
     try:
         small_suites.until(lambda: decisions.exists() or program.poll() is not None, "a first decision")
-        assert program.poll() is None, program.communicate()
+        ended = program.poll() is not None
     finally:
         program.send_signal(signal.SIGKILL)
-        program.communicate()
+        said, _ = program.communicate()
+    assert not ended, said
     before = decisions.read_bytes()
     assert any(trial.status != "finished" for trial in folder.results().trials)
     continued = launch(file, "killed", mlflow=False, resume=True)

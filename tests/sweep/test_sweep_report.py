@@ -18,6 +18,7 @@ from eqbench.sweep.best_file import spread, unseen_seeds, write_best
 from eqbench.sweep.definition import Sweep, load_sweep
 from eqbench.sweep.record import BASELINE, DEFAULT, Results, Trial
 from eqbench.sweep.standings import Standings
+from eqbench.sweep.trial_table import remark
 
 TAU = {"loss.tau": {"uniform": [0.25, 4]}}
 BOTH = [{"maximize": "val/few"}, {"maximize": "val/many"}]
@@ -107,7 +108,7 @@ def test_constraints_come_before_the_score() -> None:
     assert standings.best is not None
     assert standings.best.number == 1
     assert [each.number for each in standings.order] == [1, -1, -2, 0]
-    assert report.remark(standings, sweep.trials[2]) == "breaks the constraint by 9.5"
+    assert remark(standings, sweep.trials[2]) == "breaks the constraint by 9.5"
     assert "breaks the constraint" in shown(sweep)
 
 
@@ -126,7 +127,7 @@ def test_a_constraint_against_a_baseline_that_has_not_finished_cannot_be_said() 
     running = dataclasses.replace(finished.trials[0], status="running")
     standings = Standings(dataclasses.replace(finished, trials=(running, *finished.trials[1:])))
     assert standings.best is None
-    assert report.remark(standings, finished.trials[2]) == "constraint: cannot be said"
+    assert remark(standings, finished.trials[2]) == "constraint: cannot be said"
 
 
 def test_savings_count_what_stopped_trials_did_not_train() -> None:
@@ -167,10 +168,58 @@ def test_failures_are_listed_with_the_first_line_of_their_reason() -> None:
     assert "Traceback" not in text
 
 
-def test_a_narrow_terminal_shows_every_number() -> None:
-    text = shown(of_tau(30.0, 40.0, 43.5), width=80)
-    assert max(map(len, text.splitlines())) <= 80
-    assert all(number in text for number in ("43.50", "+3.50", "+13.50", "-10.00"))
+SEVERAL = {"maximize": "val/few", "subject_to": ["val/many >= baseline - 0.5", "val/top1 >= 20"]}
+
+
+@pytest.mark.parametrize("width", [80, 200])
+@pytest.mark.parametrize("objective", [None, BOTH, SEVERAL])
+def test_every_value_word_and_number_is_whole_in_narrow_and_wide_terminals(objective: Any, width: int) -> None:
+    values = {"loss.gamma": 1.2345e-5, "loss.mu": 0.6543, "train.optimizer.lr": 0.1234, "loss.indicator": "positive"}
+    trials = [
+        trial(BASELINE, metrics={"val/few": 30.0, "val/many": 90.0, "val/top1": 60.0}),
+        trial(DEFAULT, values, {"val/few": 40.0, "val/many": 90.0, "val/top1": 61.0}),
+        trial(0, values, {"val/few": 43.5, "val/many": 80.0, "val/top1": 62.0}),
+        trial(1, values, {"val/few": 20.0, "val/many": 70.0, "val/top1": 10.0}, status="stopped"),
+    ]
+    text = shown(results(*trials, objective=objective), width=width)
+    assert max(map(len, text.splitlines())) <= width
+    words = set(re.findall(r"[^\s,]+", text))
+    assert {"gamma=1.234e-05", "mu=0.6543", "lr=0.1234", "indicator=positive", "cross_entropy"} <= words
+    assert {"43.50", "+3.50", "-10.00", "finished", "10"} <= words
+    assert ("+13.50" in words) is (objective is not BOTH)
+    if objective is None:
+        assert {"best", "stopped", "epoch", "4"} <= words
+    together = [line for line in text.splitlines() if "gamma=1.234e-05, mu=0.6543" in line]
+    assert len(together) == (0 if width == 80 else 3 - (objective is BOTH))
+
+
+def test_the_best_setting_is_advised_to_be_run_where_it_is_written(tmp_path: Path) -> None:
+    sweep, file = of_tau(30.0, 40.0, 43.5), tmp_path / "best.yaml"
+    advice = f"eqbench run {file}"
+    assert advice not in "".join(map(str, report.tables(sweep, file)))
+    file.touch()
+    text = "".join(map(str, report.tables(sweep, file)))
+    assert advice in text
+    assert "judged on the evaluation images that the search has chosen on" in text
+
+
+GRID = {"space": {"loss.tau": {"grid": [1, 1.5, 2]}}, "search": "grid"}
+
+
+@pytest.mark.parametrize(
+    ("trials", "scores", "ending"),
+    [
+        (None, (40.0, 41.0, 42.0), ""),
+        (3, (40.0, 41.0, 42.0), "All 3 settings of the space were tried."),
+        (9, (40.0, 41.0, 42.0), "All 3 settings of the space were tried."),
+        (9, (40.0, 41.0), "It ended early: no more"),
+    ],
+)
+def test_a_grid_that_was_tried_whole_did_not_end_early(trials: Any, scores: tuple[float, ...], ending: str) -> None:
+    whole = of_tau(30.0, *scores)
+    section = results(**GRID, trials=trials).section
+    assert report.ending(dataclasses.replace(whole, section=section), "no more") == ending
+    assert report.ending(dataclasses.replace(whole, section=section), "") == ""
 
 
 # -- plain data ----------------------------------------------------------------------------------------------
@@ -266,6 +315,12 @@ def test_a_setting_that_changes_the_training_has_a_column_and_the_header_says_so
     }
     text = " ".join(file.read_text().replace("# ", "").split())
     assert "baseline and default are trained with these changes too in digits_best" in text
+    assert (
+        "the published setting is row softmax_eql, column digits; what was found is row softmax_eql(tau=1.53), column"
+        in text
+    )
+    assert "tests differences within a column, not this one between columns" in text
+    assert "judged on the evaluation images that the search has chosen on" in text
     assert f"Runs: {len(specs)} (" in text
 
 

@@ -164,10 +164,52 @@ def test_again_trains_nothing_and_more_trials_go_on(stopping: tuple[driver.Outco
     assert contents("stopping") == before
     assert outcome.results.trials == stopping[0].results.trials
     assert "10 trials begun, 10 of them ended" in said
-    outcome, _ = launch(Path("stopping.yaml"), "sweep.trials=10")
+    assert "at once" not in said  # Ray was not even asked
+    outcome, _ = launch(Path("stopping.yaml"), "sweep.trials=10", mlflow=True)
     after = contents("stopping")
     assert before.items() < after.items()
     assert len(outcome.results.trials) == 12
+    runs = tracked("stopping")
+    parents = [run.info.run_id for run in runs if run.data.tags["eqbench.kind"] == "suite"]
+    children = [run.data.tags.get("mlflow.parentRunId") for run in runs]
+    assert sorted(children.count(parent) for parent in parents) == [2, 10]
+
+
+def test_another_baseline_is_trained_and_judges(stopping: tuple[driver.Outcome, str]) -> None:
+    outcome, _ = launch(Path("stopping.yaml"), "losses=[balanced_softmax, softmax_eql]", "sweep.trials=8")
+    results = outcome.results
+    assert results.baseline is not None
+    assert (results.baseline.label, results.baseline.status) == ("balanced_softmax", "finished")
+    before, after = by_name(stopping[0].results), by_name(results)
+    assert all(after[name] == trial for name, trial in before.items() if name != "baseline")
+
+
+# -- several workers ---------------------------------------------------------------------------------------------
+
+
+def test_worker_groups_record_nothing_beyond_the_evaluation_that_stopped_them() -> None:
+    section = {
+        "space": {"loss.tau": [0, 1, 12]},
+        "search": "grid",
+        "scheduler": {"name": "asha", "grace_epochs": 1, "reduction_factor": 4},
+        "objective": {"maximize": "val/top1"},
+    }
+    data = {"losses": ["softmax_eql"], "resources": {"num_workers": 2, "record_every": 3, "checkpoint_minutes": 0}}
+    outcome, _ = launch(write("groups", section, **data), mlflow=True)
+    runs = {run.data.tags["eqbench.run_id"]: run for run in tracked("groups")}
+    stopped = [trial for trial in outcome.results.trials if trial.status == "stopped"]
+    assert stopped
+    for trial in outcome.results.trials:
+        run = run_of("groups", trial)
+        result = run.read_result() or {}
+        last = run.read_events()[-1]
+        assert result["cost"].get("num_workers", 2) == 2
+        assert result["status"] == trial.status
+        assert result["metrics"]["top1"] == trial.metrics["val/top1"] == last["metrics"]["val/top1"]
+        assert runs[trial.run_ids[0]].data.metrics["val/top1"] == pytest.approx(trial.metrics["val/top1"])
+        assert last["iteration"] == trial.epochs * run.read_spec().budget.iterations_per_epoch
+        if trial.status == "stopped":
+            assert trial.detail == f"stopped early by asha after epoch {trial.epochs:g} of 4"
 
 
 # -- failures ----------------------------------------------------------------------------------------------------

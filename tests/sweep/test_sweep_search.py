@@ -243,6 +243,13 @@ def test_what_is_told_again_replaces_what_was_told() -> None:
     assert [record.scores for record in proposing.records] == [(20.0,)]
 
 
+def test_a_sampler_whose_state_cannot_be_rebuilt_is_refused() -> None:
+    with pytest.raises(
+        InputError, match=r"sweep.search.sampler: 'cmaes', expected one of tpe, gp, nsgaii, random, qmc"
+    ):
+        search("optuna", MIXED, options={"sampler": "cmaes"})
+
+
 def test_a_missing_package_is_an_error_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"hyperopt needs a package that is not installed: pip install hyperopt"):
@@ -273,6 +280,20 @@ def test_searches_of_ray_tune_learn_and_are_rebuilt(name: str, options: dict[str
         assert record.outcome is not None
         again.tell(record.number, record.values, record.outcome)
     assert again.ask(24) == first.ask(24)
+
+
+@pytest.mark.parametrize("maximize", [True, False])
+def test_what_breaks_a_constraint_is_told_to_a_search_of_ray_tune_as_worse_than_the_worst(maximize: bool) -> None:
+    pytest.importorskip("hyperopt")
+    from eqbench.sweep.search.tune_search import TuneSearch
+
+    goal = Goal("val/few", maximize)
+    told = search("hyperopt", Space((TAU,)), Objective((goal,), (Constraint("val/many", True, 70.0),)))
+    assert isinstance(told, TuneSearch)
+    for number, (value, violation) in enumerate([(10.0, 0.0), (30.0, 0.0), (20.0, 2.0), (20.0, 1.0), (20.0, math.nan)]):
+        told.tell(number, {"loss.tau": 1.0 + number / 4}, ended(value, violation=violation))
+    expected = [10, 30, 8, 9, 20] if maximize else [10, 30, 32, 31, 20]
+    assert told._scores(told.records) == dict(enumerate(map(float, expected)))
 
 
 def test_an_option_of_a_search_of_ray_tune_is_checked() -> None:

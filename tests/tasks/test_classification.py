@@ -18,6 +18,8 @@ from eqbench.data.digits import Digits
 from eqbench.data.samplers import StepBatches, eval_shard
 from eqbench.data.sampling.order import RandomSampler
 from eqbench.errors import InputError
+from eqbench.evaluation import image_totals
+from eqbench.evaluation.tables import packed
 from eqbench.models.classifier import Classifier
 from eqbench.recipe import Train
 from eqbench.run_folder import RunFolder
@@ -141,7 +143,43 @@ def test_the_numbers_do_not_depend_on_how_the_data_is_shared(world_size: int) ->
     """With 501 workers one of them has no sample at all."""
     digits = task()
     model = digits.build_model()
-    assert evaluate(digits, model, world_size) == evaluate(digits, model)
+    shared, alone = evaluate(digits, model, world_size), evaluate(digits, model)
+    assert shared == alone
+    tables = shared.tables["predictions"], alone.tables["predictions"]
+    np.testing.assert_array_equal(tables[0].pop("margin").argsort(), tables[1].pop("margin").argsort())
+    np.testing.assert_equal(*tables)
+
+
+def test_what_was_predicted_for_each_image() -> None:
+    digits = task()
+    labels = digits.data.eval.collate([digits.eval_data[Draw(i, 0)] for i in range(500)])[1].numpy()
+    answers = [i % 7 for i in range(500)]
+    table = evaluate(digits, Oracle(iter(answers)), batch_size=33).tables["predictions"]
+    assert table["image"].tolist() == list(range(500))
+    assert table["label"].tolist() == labels.tolist()
+    assert table["prediction"].tolist() == answers
+    margin = (np.e - 1) / (np.e + 9)  # of the softmax of a 1 and nine 0
+    expected = np.where(labels == answers, margin, -margin)
+    np.testing.assert_allclose(table["margin"], expected, atol=1e-4)
+    assert {name: column.dtype.name for name, column in table.items()} == {
+        "image": "int32", "label": "int16", "prediction": "int16", "adjusted": "int16", "top5": "bool",
+        "margin": "float16",
+    }  # fmt: skip
+    assert np.mean(table["adjusted"] == labels) < np.mean(table["top5"])
+
+
+def test_the_metrics_are_those_of_the_stored_predictions(tmp_path: Path) -> None:
+    digits = task()
+    torch.manual_seed(1)
+    result = evaluate(digits, digits.build_model())
+    content = packed(result.tables["predictions"])
+    assert len(content) < 5 * 500 + 2000  # bytes of 500 images and of the file
+    (tmp_path / "predictions.parquet").write_bytes(content)
+    totals = image_totals.read(tmp_path, {"": result.per_class["group"]})
+    assert totals is not None
+    found = totals.of_all()
+    assert set(result.metrics) - set(found) == {"worst"}
+    assert found == pytest.approx({name: result.metrics[name] for name in found}, nan_ok=True)
 
 
 def test_an_empty_batch_and_an_empty_group() -> None:

@@ -20,6 +20,9 @@ from training.tiny_runs import Tiny, group, planned
 from eqbench import losses, plugins
 from eqbench.data.base import Draw
 from eqbench.data.samplers import eval_shard
+from eqbench.evaluation import image_totals
+from eqbench.evaluation.label_maps import predicted_classes
+from eqbench.evaluation.tables import packed
 from eqbench.losses.base import Loss
 from eqbench.recipe import Train
 from eqbench.run_folder import RunFolder
@@ -329,7 +332,41 @@ def test_the_numbers_do_not_depend_on_how_the_data_is_shared(world_size: int) ->
     shapes = task(data=Shapes(sizes=SIZES))
     model = shapes.build_model()
     alone = evaluate(shapes, model, batch_size=1)
-    assert same_but_nan(alone, evaluate(shapes, model, world_size=world_size))
+    shared = evaluate(shapes, model, world_size=world_size)
+    assert same_but_nan(alone, shared)
+    np.testing.assert_equal(alone.tables, shared.tables)
+    assert alone.tables["predictions"]["image"].max() == len(shapes.eval_data) - 1
+
+
+def test_pixels_of_each_image(tmp_path: Path) -> None:
+    """Its own forward pass, image by image; all metrics follow from them."""
+    shapes = task(data=Shapes(sizes=SIZES, published=True))
+    torch.manual_seed(0)
+    model: Any = shapes.build_model().eval()
+    result = evaluate(shapes, model)
+    rows = []
+    for index in range(len(shapes.eval_data)):
+        (image,), (labels,) = shapes.eval_data.collate([shapes.eval_data[Draw(index, 0)]])
+        with torch.no_grad():
+            logits = model(shapes.data.normalization.apply(image[None]))
+        predictions = predicted_classes(model.loss, logits[0], labels.shape)
+        counted = labels != IGNORED
+        for class_id in range(C):
+            label, prediction = (labels == class_id)[counted], (predictions == class_id)[counted]
+            pixels = [int(each.sum()) for each in (label & prediction, label, prediction)]
+            rows += [[index, class_id, *pixels]] if any(pixels) else []
+    assert np.stack(list(result.tables["predictions"].values()), axis=1).tolist() == rows
+    confusion = result.tables["confusion"]
+    of_label = np.bincount(confusion["label"], confusion["pixels"], minlength=C)
+    assert of_label.tolist() == result.per_class["num_eval"]
+    assert (confusion["pixels"] > 0).all()
+    (tmp_path / "predictions.parquet").write_bytes(packed(result.tables["predictions"]))
+    groups = {"": result.per_class["group"], "published_": result.per_class["published_group"]}
+    totals = image_totals.read(tmp_path, groups)
+    assert totals is not None
+    found = totals.of_all()
+    assert set(found) == set(result.metrics)
+    assert found == pytest.approx(result.metrics, nan_ok=True)
 
 
 def same_but_nan(one: Evaluation, other: Evaluation) -> bool:
@@ -373,6 +410,7 @@ def test_nothing_to_evaluate() -> None:
     evaluator.update(shapes.build_model().eval(), shapes.eval_data.collate([]))
     result = evaluator.compute([evaluator.state()])
     assert all(math.isnan(value) for value in result.metrics.values())
+    assert {len(column) for table in result.tables.values() for column in table.values()} == {0}
 
 
 def test_evaluation_changes_nothing() -> None:

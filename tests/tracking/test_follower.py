@@ -54,6 +54,28 @@ def test_the_last_seconds_before_the_end_are_sent(uri: str, seen: Seen, suite: S
     assert_complete(run, seen)
 
 
+def test_a_run_that_was_handed_out_and_never_began_does_not_stay_running(
+    uri: str, seen: Seen, suite: SuiteFolder, run: RunFolder
+) -> None:
+    tracker = Tracker(uri, suite)
+    tracker.open()
+    with Follower(tracker, interval=0.05) as follower:
+        follower.follow(run)
+        wait_until(lambda: len(seen.runs("run")) == 1)
+    assert seen.run(run).info.status == "KILLED"
+    assert seen.run(run).info.end_time >= seen.run(run).info.start_time
+    again = Tracker(uri, suite)
+    assert again.send(run, running=True)  # as by a process that is killed at once
+    assert seen.run(run).info.status == "RUNNING"
+    assert Tracker(uri, suite).end_stale()
+    assert seen.run(run).info.status == "KILLED"
+
+
+def test_a_run_that_nobody_handed_out_is_not_created(uri: str, seen: Seen, suite: SuiteFolder, run: RunFolder) -> None:
+    assert Tracker(uri, suite).send(run, running=False)
+    assert seen.runs("run") == []
+
+
 def test_nobody_waits_for_a_server_that_is_down(suite: SuiteFolder, run: RunFolder, dead_uri: str) -> None:
     tracker = Tracker(dead_uri, suite)
     tracker.open()

@@ -13,9 +13,12 @@ from mlflow import MlflowClient
 from tracked_runs import Seen, assert_complete, begin, complete, make_spec, record, write_files, write_result
 
 from eqbench.run_folder import RunFolder, SuiteFolder
+from eqbench.run_spec import digest
 from eqbench.tracking import Tracker
+from eqbench.tracking import parent as parent_runs
 from eqbench.tracking.schema import MAX_METRIC_KEYS
 
+BOARD = [*(f"board/leaderboard.{ending}" for ending in ("csv", "html", "md", "tex")), "config/suite.yaml"]
 WRITES = ("create_experiment", "create_run", "log_batch", "log_inputs", "log_artifact", "set_terminated", "update_run")
 
 
@@ -31,10 +34,12 @@ def test_the_whole_schema(uri: str, seen: Seen, suite: SuiteFolder, run: RunFold
     found = seen.run(run)
     assert parent.info.run_name.startswith("toy · 20")
     assert parent.info.status == "FINISHED"
-    assert parent.data.tags["mlflow.note.content"] == "Is it so?\n\n`eqbench run toy`"
+    note = parent.data.tags["mlflow.note.content"]
+    assert note.startswith("Is it so?\n\n`eqbench run toy`\n\n**digits** (")
+    assert "| softmax_eql" in note
     assert parent.data.tags["eqbench.status_detail"] == "1 finished, 2 unfinished"
     assert parent.data.metrics == {"runs/finished": 1, "runs/unfinished": 2}
-    assert seen.artifacts(parent) == ["config/suite.yaml"]
+    assert seen.artifacts(parent) == BOARD
 
     ours = {key: value for key, value in found.data.tags.items() if key.startswith("eqbench.")}
     assert ours == {
@@ -47,6 +52,7 @@ def test_the_whole_schema(uri: str, seen: Seen, suite: SuiteFolder, run: RunFold
         "eqbench.loss": "softmax_eql",
         "eqbench.seed": "0",
         "eqbench.protocol": "accuracy:last",
+        "eqbench.recipe": digest(make_spec(7).recipe),
         "eqbench.valid": "true",
         "eqbench.status_detail": "",
         "eqbench.attempts": "1",
@@ -181,6 +187,7 @@ def test_cut_off_at_any_write(
     uri: str, seen: Seen, suite: SuiteFolder, monkeypatch: pytest.MonkeyPatch, carried_out: bool, same_process: bool
 ) -> None:
     """Whatever write is the last before a crash or an outage, the next send leaves nothing missing or doubled."""
+    monkeypatch.setattr(parent_runs, "write_board", lambda folder, invocation: None)
     number = 0
     failed = True
     while failed:

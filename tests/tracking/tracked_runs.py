@@ -64,6 +64,7 @@ def write_result(run: RunFolder, status: str = "finished", detail: str = "", **m
             "status": status,
             "status_detail": detail,
             "budget": {"iterations": 40, "samples": 2560},
+            "main_metric": "top1",
             "metrics": {"top1": 40.0},
             "cost": {"train_seconds": 2.5, "seconds_per_step": 0.06, "num_workers": 1, "device": "cpu"},
             "environment": {"eqbench": "0.1", "git_sha": "abc123", "dirty": False},

@@ -88,8 +88,8 @@ def test_a_disk_too_full_for_records_stops_the_run_until_there_is_room(
 
 def test_a_folder_that_is_gone_is_raised_for_another_try(tmp_path: Path) -> None:
     run = planned(tmp_path / "run", tiny_spec(iterations=1))
-    run.gradients.write_text("a file where a folder should be")
-    with pytest.raises(OSError, match="gradients"):
+    run.evaluation.write_text("a file where a folder should be")
+    with pytest.raises(OSError, match="evaluation"):
         train_and_record(run, CPU, code=CODE)
     assert run.read_result() is None
     assert run.newest_checkpoint == 1

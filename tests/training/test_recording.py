@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -134,6 +135,22 @@ def test_gradient_tables(tmp_path: Path) -> None:
     assert columns["ratio"] == pytest.approx([2, 0.5, 1, 1, 1.5, 1])
 
 
+def test_snapshots_of_gradients_are_spread_over_training(tmp_path: Path) -> None:
+    """About as many as `SNAPSHOTS`, at the same iterations after a resume."""
+    spec = tiny_spec()
+    budget = spec.budget.model_copy(update={"iterations": 4000})
+    found = []
+    for first in (0, 2000):
+        run = planned(tmp_path / f"from-{first}", spec)
+        made = Recorder(run, tasks.build(spec), Heads(loss([1, 1, 1], [1, 1, 1])), CPU, budget)
+        made.start(first)
+        for iteration in range(first + 50, 4001, 50):
+            made.record(iteration, lr=0.1)
+        found.append([int(part.stem) for part in sorted(run.gradients.iterdir())])
+    assert found[0] == list(range(100, 4001, 100))
+    assert found[1] == [iteration for iteration in found[0] if iteration > 2000]
+
+
 def test_the_table_of_classes_is_that_of_the_evaluation(tmp_path: Path) -> None:
     made, run = recorder(tmp_path, loss([1, 1, 1], [1, 1, 1]))
     per_class: dict[str, list[Any]] = {
@@ -151,6 +168,27 @@ def test_the_table_of_classes_is_that_of_the_evaluation(tmp_path: Path) -> None:
     assert columns["extra"] == [2.0] * 3
     assert columns["count"] == [17, 9, 3]
     assert math.isnan(columns["accuracy"][1])
+
+
+def test_further_tables_of_the_last_evaluation(tmp_path: Path) -> None:
+    made, run = recorder(tmp_path)
+    columns = {
+        "image": np.arange(300, dtype=np.int32),
+        "right": np.arange(300) % 3 == 0,
+        "margin": np.linspace(-1, 1, 300).astype(np.float16),
+    }
+    for name in ("first", "predictions", "predictions"):
+        made.evaluation(4, Evaluation({"top1": 1.0}, tables={name: columns}))
+    assert sorted(file.name for file in run.evaluation.iterdir()) == [
+        "first.parquet",
+        "per_class.parquet",
+        "predictions.parquet",
+    ]
+    table = pq.read_table(run.evaluation / "predictions.parquet")
+    for name, column in columns.items():
+        stored = table[name].to_numpy()
+        assert stored.dtype == column.dtype
+        np.testing.assert_array_equal(stored, column)
 
 
 def test_a_model_without_losses_has_no_gradient_statistics(tmp_path: Path) -> None:

@@ -14,9 +14,10 @@ from torch._dynamo.utils import counters
 
 from eqbench import tasks
 from eqbench.run_folder import RunFolder
+from eqbench.run_result import unsuccessful_result
 from eqbench.run_spec import RunSpec
 from eqbench.train_loop import _to, train
-from eqbench.trial import train_and_record, unsuccessful_result
+from eqbench.trial import train_and_record
 
 from .same_runs import assert_same_run, events, last_state
 from .tiny_runs import CODE, CPU, attempt, in_group, planned, tiny_spec

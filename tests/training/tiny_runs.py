@@ -241,6 +241,7 @@ def attempt(run: RunFolder, *, die_at_step: int = -1, die_at_operation: int = 0,
 
 
 def _attempt(path: Path, die_at_step: int, die_at_operation: int, largest_file: int) -> None:
+    multiprocessing.set_start_method("fork", force=True)  # loader processes that end when this one is killed
     torch.set_num_threads(1)
     at_step[die_at_step] = kill_self
     if die_at_operation:

@@ -7,6 +7,7 @@ from eqbench.models.mmdet_heads.activation import check_activation
 from eqbench.models.mmdet_heads.adapters import ClassificationLoss, DenseLoss, RegionLoss
 from eqbench.models.mmdet_heads.bias import set_bias
 from eqbench.models.mmdet_heads.divisors import attach
+from eqbench.models.mmdet_heads.rows import class_rows
 from eqbench.models.mmdet_heads.rules import adapter_for, fit
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "adapter_for",
     "attach",
     "check_activation",
+    "class_rows",
     "fit",
     "is_sigmoid",
     "set_bias",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from eqbench.errors import EnvironmentProblem
 
 if TYPE_CHECKING:
-    from eqbench.sweep.plots.canvas import Picture
+    from eqbench.plots.canvas import Picture
     from eqbench.sweep.record import Results
 
 PAGE = "sweep.html"
@@ -23,7 +23,8 @@ def write_plots(results: Results, folder: Path) -> list[Path]:
     Raises:
         EnvironmentProblem: a file cannot be written.
     """
-    from eqbench.sweep.plots import canvas, page
+    from eqbench.plots import canvas
+    from eqbench.sweep.plots import page
 
     drawn = pictures(results)
     files = [folder / PAGE]

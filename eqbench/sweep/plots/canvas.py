@@ -1,38 +1,31 @@
-"""What all pictures of a sweep share: colours, marks, axes of a parameter, files.
+"""What all pictures of a sweep share: marks of trials, lines of default and baseline, axes of a parameter.
 
-A figure is drawn once. As PNG it has a white ground; as SVG inside the page its inks become the page's colours, and
-each mark of a trial carries the trial's number (`data-trial`) and a description for whoever points at it.
+Inside the page, each mark of a trial carries the trial's number (`data-trial`) and a description for whoever points
+at it.
 """
 
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from matplotlib import rc_context
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
+from eqbench.plots.canvas import BLUE, GREEN, INK, MUTED, ORANGE, PAPER, PURPLE, RED, headline
+from eqbench.plots.text import shortened
 from eqbench.sweep.objective import Goal
 from eqbench.sweep.space import Parameter, Value, is_number, same
 from eqbench.sweep.standings import value_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from eqbench.sweep.record import Trial
     from eqbench.sweep.standings import Standings
 
-BLUE, ORANGE, RED, GREEN, PURPLE = "#2c6fbb", "#e08a1e", "#b8336a", "#2f8f63", "#7d6bb0"
-"""Told apart with colour blindness too; every one also has a mark or dashes of its own."""
-INK, MUTED, GRID, PAPER = "#222221", "#666665", "#ddddde", "#fefeff"
-COLOURS = "viridis"
 MARKS: Mapping[str, dict[str, Any]] = {
     "finished": {"marker": "o", "color": BLUE, "label": "finished"},
     "infeasible": {"marker": "o", "color": BLUE, "markerfacecolor": "none", "label": "finished, breaks a constraint"},
@@ -45,16 +38,8 @@ LINES: Mapping[str, dict[str, Any]] = {
     "baseline": {"color": PURPLE, "linestyle": (0, (2, 2)), "label": "baseline"},
 }
 DECADES_OF_A_LOG_AXIS = 1.5
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A figure under its file's name, or why there is none; the caption says how to read it."""
-
-    name: str
-    title: str
-    caption: str
-    figure: Figure | None
+FEW_DECADES, MANY_DECADES = 0.7, 2.5
+"""With fewer, a logarithmic axis is labelled evenly; with more than the second number, at powers of ten only."""
 
 
 def file_name(subject: str, goal: Goal, goals: Sequence[Goal]) -> str:
@@ -62,27 +47,12 @@ def file_name(subject: str, goal: Goal, goals: Sequence[Goal]) -> str:
     return subject if len(goals) == 1 else f"{subject}_{goal.metric.replace('/', '_')}"
 
 
-def panels(number: int, columns: int, width: float = 4.2, height: float = 3.1) -> tuple[Figure, list[Axes]]:
-    """A figure with `number` axes in rows of at most `columns`."""
-    columns = min(number, 2 if number == 4 else columns)
-    rows = math.ceil(number / columns)
-    figure = Figure(figsize=(max(6.4, columns * width), rows * height + 0.9), dpi=150, layout="constrained")
-    axes = [figure.add_subplot(rows, columns, position + 1) for position in range(number)]
-    for each in axes:
-        each.spines[["top", "right"]].set_visible(False)
-        each.spines[["bottom", "left"]].set_color(MUTED)
-        each.tick_params(colors=MUTED, labelcolor=INK, labelsize=8)
-        each.grid(color=GRID, linewidth=0.6)
-        each.set_axisbelow(True)
-    return figure, axes
-
-
 def head(figure: Figure, standings: Standings, what: str) -> None:
     """The title of a figure: what is shown, of which loss and task, and how many trials."""
     results = standings.results
     counts = ", ".join(f"{number} {status}" for status, number in standings.counts().items())
     title = f"{what}\n{results.loss} on {results.task}, sweep {results.name}, trials: {counts}"
-    figure.suptitle(title, x=0.01, ha="left", fontsize=10, color=INK, parse_math=False)
+    headline(figure, title)
 
 
 def legend(figure: Figure, kinds: Iterable[str], more: Sequence[Line2D] = ()) -> None:
@@ -141,6 +111,20 @@ def score_label(goal: Goal) -> str:
     return f"{goal.metric}{unit}, {'higher' if goal.maximize else 'lower'} is better"
 
 
+def plain_log_ticks(axis: Axis, decades: float) -> None:
+    """Labels at 1, 2, 5 times a power of ten, written out (0.02), none between; few, so that they stand apart.
+
+    Args:
+        decades: powers of ten between the lowest and the highest value.
+    """
+    if decades < FEW_DECADES:
+        axis.set_major_locator(MaxNLocator(4))
+    else:
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades <= MANY_DECADES else (1,), numticks=9))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_locator(NullLocator())
+
+
 class Scale:
     """A parameter as an axis: numbers linear or logarithmic, anything else side by side in the file's order."""
 
@@ -155,6 +139,12 @@ class Scale:
     def _wide(self) -> bool:
         numbers = [float(value) for value in self.parameter.values if is_number(value)]
         return len(numbers) > 2 and min(numbers) > 0 and math.log10(max(numbers) / min(numbers)) > DECADES_OF_A_LOG_AXIS
+
+    @property
+    def _decades(self) -> float:
+        low, high = (self.parameter.low, self.parameter.high) if self.parameter.log else (None, None)
+        numbers = [float(value) for value in (low, high, *self.parameter.values) if is_number(value)]
+        return math.log10(max(numbers) / min(numbers))
 
     def place(self, value: Value) -> float:
         """Where a value stands on the axis; NaN if it has no place there."""
@@ -181,22 +171,4 @@ class Scale:
             limits(-0.5, len(names) - 0.5)
         elif self.log:
             (axes.set_xscale if side == "x" else axes.set_yscale)("log")
-
-
-def shortened(text: str, longest: int = 24) -> str:
-    """At most `longest` characters."""
-    return text if len(text) <= longest else f"{text[: longest - 1]}…"
-
-
-@contextmanager
-def drawing() -> Iterator[None]:
-    """Settings under which figures are written: text stays text; characters that a font lacks are not reported."""
-    with warnings.catch_warnings(), rc_context({"svg.fonttype": "none", "axes.formatter.use_mathtext": False}):
-        warnings.filterwarnings("ignore", message=r"Glyph .* missing from font")
-        yield
-
-
-def save(figure: Figure, file: Path) -> None:
-    """Write a figure as PNG, on white."""
-    with drawing():
-        figure.savefig(file, facecolor="white")
+            plain_log_ticks(axis, self._decades)

@@ -7,20 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from matplotlib.lines import Line2D
 
+from eqbench.plots.canvas import BLUE, INK, MUTED, ORANGE, RED, Picture, panels
 from eqbench.sweep.objective import Goal
-from eqbench.sweep.plots.canvas import (
-    BLUE,
-    INK,
-    MUTED,
-    ORANGE,
-    RED,
-    Picture,
-    gid,
-    head,
-    panels,
-    score_label,
-    style_of,
-)
+from eqbench.sweep.plots.canvas import gid, head, score_label, style_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from eqbench.plots.canvas import BLUE, INK, Picture, panels
 from eqbench.sweep.objective import Goal
-from eqbench.sweep.plots.canvas import BLUE, INK, Picture, Scale, head, panels
+from eqbench.sweep.plots.canvas import Scale, head
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -75,7 +76,8 @@ def pictures(standings: Standings, ranked: Mapping[Goal, Importances]) -> list[P
     head(figure, standings, title)
     conditional = [each.path for each in standings.results.section.space.parameters if each.when]
     left_out = f" Left out, since only some settings have them: {', '.join(conditional)}." if conditional else ""
-    return [Picture("importance", title, METHOD + left_out, figure)]
+    said = "; ".join(dict.fromkeys(standings.comparable(goal).counted for goal in known))
+    return [Picture("importance", title, f"{METHOD} From {said}.{left_out}", figure)]
 
 
 def _of_goal(standings: Standings, goal: Goal) -> Importances:

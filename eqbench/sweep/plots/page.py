@@ -10,23 +10,30 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
+from eqbench.plots.svg import inline
+from eqbench.plots.text import cleaned
+from eqbench.sweep.plots.canvas import gid
 from eqbench.sweep.plots.page_style import SCRIPT, STYLE
-from eqbench.sweep.plots.svg import inline
-from eqbench.sweep.report import CAUTION, remark, subtitle, summary, title
-from eqbench.sweep.standings import Standings, cleaned, number, setting_text, short_names, value_text
+from eqbench.sweep.report import CAUTION, subtitle, summary, title
+from eqbench.sweep.standings import Standings, number, setting_text, short_names, value_text
+from eqbench.sweep.trial_table import remark
 
 if TYPE_CHECKING:
-    from eqbench.sweep.plots.canvas import Picture
+    from matplotlib.figure import Figure
+
+    from eqbench.plots.canvas import Picture
     from eqbench.sweep.record import Results, Trial
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
+NOT_RESULTS = ("train/lr", "train/samples_per_second")
+"""Recorded with the metrics, but of how a trial was trained."""
 ANSWERS = {"yes": "Yes", "no": "No", "open": "Not known"}
 
 
 def html(results: Results, pictures: Sequence[Picture]) -> str:
     """The whole page; the same sweep gives the same text."""
     standings = Standings(results)
-    tips = {trial.number: tip(standings, trial) for trial in results.trials}
+    tips = {gid(trial): tip(standings, trial) for trial in results.trials}
     parts = [
         "<!doctype html>",
         '<html lang="en">',
@@ -81,15 +88,29 @@ def _header(standings: Standings) -> list[str]:
     ]
 
 
-def _figure(picture: Picture, tips: Mapping[int, str]) -> list[str]:
+def _figure(picture: Picture, tips: Mapping[str, str]) -> list[str]:
     heading = f"<h2>{_text(picture.title)}</h2>"
     if picture.figure is None:
         return [f'<section id="{picture.name}">{heading}<p class="missing">{_text(picture.caption)}</p></section>']
     return [
         f'<section id="{picture.name}">{heading}',
-        f"<figure>{inline(picture.figure, picture.name, picture.title, tips)}",
+        f'<figure><div class="picture">{_drawing(picture, picture.figure, tips)}</div>',
         f"<figcaption>{_text(picture.caption)}</figcaption></figure></section>",
     ]
+
+
+def _drawing(picture: Picture, figure: Figure, tips: Mapping[str, str]) -> str:
+    """The figure without the title that the heading above it is already."""
+    titles = [text for text in figure.texts if text.get_text() and text.get_text() == figure.get_suptitle()]
+    for text in titles:
+        text.set_visible(False)
+        text.set_in_layout(False)
+    try:
+        return inline(figure, picture.name, picture.title, tips)
+    finally:
+        for text in titles:
+            text.set_visible(True)
+            text.set_in_layout(True)
 
 
 def _table(standings: Standings) -> list[str]:
@@ -98,7 +119,7 @@ def _table(standings: Standings) -> list[str]:
         return ["<p>No trial has started.</p>"]
     paths = results.section.space.paths
     metrics = list(standings.objective.metrics)
-    metrics += sorted({name for trial in results.trials for name in trial.metrics} - set(metrics))
+    metrics += sorted({name for trial in results.trials for name in trial.metrics} - {*metrics, *NOT_RESULTS})
     names = ("trial", *paths, *metrics, "epochs", "seconds", "status", "runs")
     heads = "".join(f'<th scope="col"><button type="button">{_text(name)}</button></th>' for name in names)
     rows = [_row(standings, trial, paths, metrics) for trial in standings.order]
@@ -112,7 +133,12 @@ def _table(standings: Standings) -> list[str]:
 
 
 def _row(standings: Standings, trial: Trial, paths: Sequence[str], metrics: Sequence[str]) -> str:
-    status = remark(standings, trial) + (f": {cleaned(trial.detail)}" if trial.detail else "")
+    status = ": ".join(
+        [
+            *([] if trial.status == "stopped" and trial.detail else [remark(standings, trial)]),
+            *([cleaned(trial.detail)] if trial.detail else []),
+        ]
+    )
     cells = [_cell(trial.name, trial.number)]
     for path in paths:
         known = path in trial.values

@@ -17,6 +17,10 @@ p { margin: .4rem 0; }
 figure { margin: 0; }
 figcaption, .missing, #trials > p { color: var(--muted); font-size: .9rem; }
 svg { display: block; width: 100%; height: auto; overflow: visible; }
+@media screen and (max-width: 600px) {
+  .picture { overflow-x: auto; }
+  .picture svg { min-width: 40rem; }
+}
 svg * { stroke-linejoin: round; stroke-linecap: butt; }
 [data-trial] { cursor: default; }
 svg [data-trial].lit { filter: drop-shadow(0 0 2px var(--ink)) drop-shadow(0 0 3px var(--accent)); }

@@ -9,19 +9,9 @@ from typing import TYPE_CHECKING, Any
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from eqbench.plots.canvas import INK, Picture, panels
 from eqbench.sweep.objective import Goal
-from eqbench.sweep.plots.canvas import (
-    INK,
-    LINES,
-    Picture,
-    dot,
-    head,
-    kind_of,
-    legend,
-    panels,
-    score_label,
-    style_of,
-)
+from eqbench.sweep.plots.canvas import LINES, dot, head, kind_of, legend, score_label, style_of
 
 if TYPE_CHECKING:
     from eqbench.sweep.record import Trial

@@ -11,7 +11,8 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.lines import Line2D
 
-from eqbench.sweep.plots.canvas import COLOURS, INK, MUTED, PAPER, Picture, Scale, gid, head, panels, style_of
+from eqbench.plots.canvas import COLOURS, INK, MUTED, PAPER, Picture, panels
+from eqbench.sweep.plots.canvas import Scale, gid, head, style_of
 from eqbench.sweep.plots.canvas import score_label as label_of
 
 if TYPE_CHECKING:

@@ -11,13 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
+from eqbench.plots.canvas import INK, MUTED, PAPER, Picture, panels
 from eqbench.sweep.objective import Goal
 from eqbench.sweep.plots.canvas import (
-    INK,
     LINES,
-    MUTED,
-    PAPER,
-    Picture,
     Scale,
     aside,
     dot,
@@ -25,7 +22,6 @@ from eqbench.sweep.plots.canvas import (
     head,
     kind_of,
     legend,
-    panels,
     references,
     score_label,
     style_of,
@@ -33,14 +29,13 @@ from eqbench.sweep.plots.canvas import (
 
 if TYPE_CHECKING:
     from eqbench.sweep.record import Trial
-    from eqbench.sweep.standings import Standings
+    from eqbench.sweep.standings import Comparison, Standings
 
 COLUMNS = 3
 FEWEST_FOR_A_TREND = 10
 FEWEST_PLACES = 5
 BANDWIDTH = 0.15
 """Of the smoother, as a share of the range."""
-TREND = "smoothed over finished trials (local linear)"
 
 
 def pictures(standings: Standings) -> list[Picture]:
@@ -57,21 +52,26 @@ def _picture(standings: Standings, goal: Goal, name: str) -> Picture:
         return Picture(name, title, f"No trial has a number for {goal.metric} yet.", None)
     figure, axes = panels(len(parameters), COLUMNS)
     kinds: set[str] = set()
-    trends = [
-        _panel(each, standings, goal, Scale(parameter), trials, kinds)
-        for each, parameter in zip(axes, parameters, strict=True)
-    ]
-    low, high = _limits(standings, goal)
+    compared = standings.comparable(goal)
+    trends: list[float] = []
+    for each, parameter in zip(axes, parameters, strict=True):
+        scale = Scale(parameter)
+        _panel(each, standings, goal, scale, trials, kinds)
+        trends += _trend(each, scale, trials, compared)
+    low, high = _limits(standings, goal, trends)
     for each in axes:
         each.set_ylim(low, high)
         if each.get_subplotspec().is_first_col():  # type: ignore[union-attr]
             each.set_ylabel(score_label(goal), fontsize=9, color=INK, parse_math=False)
     head(figure, standings, title)
-    legend(figure, kinds, [Line2D([], [], color=MUTED, linewidth=3, alpha=0.5, label=TREND)] if any(trends) else ())
+    label = f"trend{compared.when}, {len(compared.scores)} trials (local linear)"
+    legend(figure, kinds, [Line2D([], [], color=MUTED, linewidth=3, alpha=0.5, label=label)] if trends else ())
     caption = (
         "A mark is a trial, a star the default, a ring the best. The other parameters differ between marks too: what a "
         "panel shows is not cause alone."
     )
+    if trends:
+        caption += f" The trend is of {compared.counted}."
     if any(trial.status == "failed" for trial in trials):
         caption += " Failed trials stand at the lower edge."
     return Picture(name, title, caption, figure)
@@ -79,12 +79,11 @@ def _picture(standings: Standings, goal: Goal, name: str) -> Picture:
 
 def _panel(
     axes: Axes, standings: Standings, goal: Goal, scale: Scale, trials: Sequence[Trial], kinds: set[str]
-) -> bool:
-    """Draw one parameter; whether it has a trend."""
+) -> None:
+    """Draw one parameter."""
     path = scale.parameter.path
     scale.set_on(axes, "x")
     kinds.update(references(axes, standings, goal))
-    finished: list[tuple[float, float]] = []
     for trial in trials:
         place = scale.place(trial.values.get(path))
         score = standings.score(trial, goal)
@@ -101,9 +100,6 @@ def _panel(
         else:
             dot(axes, place, score, trial, **(style | _special(standings, trial)))
         kinds.add(kind)
-        if trial.status == "finished":
-            finished.append((scale.even(place), score))
-    return not scale.values and _trend(axes, scale, finished)
 
 
 def _special(standings: Standings, trial: Trial) -> dict[str, Any]:
@@ -121,14 +117,23 @@ def _special(standings: Standings, trial: Trial) -> dict[str, Any]:
     return {}
 
 
-def _trend(axes: Axes, scale: Scale, points: Sequence[tuple[float, float]]) -> bool:
-    if len(points) < FEWEST_FOR_A_TREND or len({x for x, _ in points}) < FEWEST_PLACES:
-        return False
+def _trend(axes: Axes, scale: Scale, trials: Sequence[Trial], compared: Comparison) -> list[float]:
+    """Draw the smoothed scores of trials that were trained equally long, if there are enough; lowest and highest."""
+    path = scale.parameter.path
+    points = [
+        (scale.even(place), compared.scores[trial.number])
+        for trial in trials
+        if path in trial.values and trial.number in compared.scores
+        if not math.isnan(place := scale.place(trial.values[path]))
+    ]
+    if scale.values or len(points) < FEWEST_FOR_A_TREND or len({x for x, _ in points}) < FEWEST_PLACES:
+        return []
     x, y = np.array(points).T
     at = np.linspace(x.min(), x.max(), 80)
     drawn = 10**at if scale.log else at
-    axes.plot(drawn, smoothed(x, y, at), color=MUTED, linewidth=3, alpha=0.5, zorder=1.4)
-    return True
+    values = smoothed(x, y, at)
+    axes.plot(drawn, values, color=MUTED, linewidth=3, alpha=0.5, zorder=1.4)
+    return [float(values.min()), float(values.max())]
 
 
 def smoothed(x: NDArray[np.float64], y: NDArray[np.float64], at: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -146,9 +151,9 @@ def smoothed(x: NDArray[np.float64], y: NDArray[np.float64], at: NDArray[np.floa
     return fitted
 
 
-def _limits(standings: Standings, goal: Goal) -> tuple[float, float]:
+def _limits(standings: Standings, goal: Goal, trends: Sequence[float]) -> tuple[float, float]:
     """The same for all panels, with room for failed trials below."""
-    scores = [standings.score(trial, goal) for trial in standings.results.trials]
+    scores = [*(standings.score(trial, goal) for trial in standings.results.trials), *trends]
     known = [score for score in scores if math.isfinite(score)]
     low, high = min(known), max(known)
     room = (high - low) or abs(high) * 0.1 or 1.0

@@ -16,22 +16,9 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from eqbench.plots.canvas import COLOURS, GREEN, INK, MUTED, PAPER, Picture, panels
 from eqbench.sweep.objective import Goal
-from eqbench.sweep.plots.canvas import (
-    COLOURS,
-    GREEN,
-    INK,
-    MUTED,
-    PAPER,
-    Picture,
-    Scale,
-    aside,
-    dot,
-    file_name,
-    head,
-    panels,
-    score_label,
-)
+from eqbench.sweep.plots.canvas import Scale, aside, dot, file_name, head, score_label
 from eqbench.sweep.plots.importance import Importances
 from eqbench.sweep.standings import Comparison, number
 
@@ -206,10 +193,10 @@ def _colour_bar(figure: Figure, axes: Sequence[Axes], drawing: _Drawing) -> None
 
 
 def _caption(pairs: int, parameters: Sequence[Parameter], with_field: bool, compared: Comparison) -> str:
-    marks = f"Coloured: {compared.trials}, a star the default, a ring the best of all. Grey: others, stopped or failed."
-    if compared.epoch is not None:
-        marks += f" Few finished: these are {len(compared.scores)} numbers of the last epoch that most reached."
-    sentences = [marks]
+    sentences = [
+        f"Coloured: {compared.trials}, a star the default, a ring the best of all. Grey: others, stopped or failed. "
+        f"Shown are {compared.counted}."
+    ]
     if with_field:
         sentences.append(
             f"The field interpolates linearly between {compared.trials}, whatever their other parameters; beyond them "

@@ -14,6 +14,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.samplers import GPSampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.trial import TrialState, create_trial
 
+from eqbench.errors import InputError, nearest
 from eqbench.sweep.search.base import Record, Search
 from eqbench.sweep.search.encoding import bounds, decode, encode, listed
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["OptunaSearch"]
 
+SAMPLERS = ("tpe", "gp", "nsgaii", "random")
 ATTEMPTS = 8
 """To get a setting that is new from a sampler; then it is drawn at random."""
 STEPS_PER_EPOCH = 1000
@@ -41,12 +43,19 @@ class OptunaSearch(Search):
     Args:
         sampler: `tpe`, `gp` (Gaussian process), `nsgaii` (genetic) or `random`.
         startup_trials: settings at random before the sampler learns; for `nsgaii` the size of a generation.
+
+    Raises:
+        InputError: there is no such sampler, or it keeps a state that cannot be built anew (`cmaes`).
     """
 
     def __init__(
         self, space: Space, objective: Objective, seed: int = 0, sampler: str = "tpe", startup_trials: int = 10
     ) -> None:
         super().__init__(space, objective, seed)
+        if sampler not in SAMPLERS:
+            known = (*SAMPLERS, "qmc")
+            expected = f"expected one of {', '.join(known)}{nearest(sampler, known)}"
+            raise InputError(f"sweep.search.sampler: {sampler!r}, {expected}")
         self.sampler = sampler
         self.startup_trials = startup_trials
         self._generation_size = max(2, startup_trials)
@@ -93,7 +102,7 @@ class OptunaSearch(Search):
                 return NSGAIISampler(seed=seed, population_size=self._generation_size)
             case "random":
                 return RandomSampler(seed=seed)
-        raise ValueError(f"sampler {self.sampler!r}, expected tpe, gp, nsgaii or random")
+        raise AssertionError(self.sampler)
 
     def _trial(self, record: Record, any_scores: bool, generation: int) -> FrozenTrial:
         """A setting as Optuna has it.

@@ -55,8 +55,8 @@ PACKAGES = {
     "nevergrad": _Package(("nevergrad",), "nevergrad"),
 }
 REFUSED = {
-    "ax": "draws at random as long as it has not itself proposed what it is told of",
-    "hebo": "needs a package that cannot be built for this version of Python",
+    "ax": "proposes the same whatever it is told of earlier trials",
+    "hebo": "needs NumPy below 1.25, and eqbench a newer one",
     "zoopt": "stops proposing after a few settings",
 }
 """Others that Ray Tune has by name, and why they are of no use here."""

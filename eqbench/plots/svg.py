@@ -1,4 +1,4 @@
-"""A figure as SVG inside a page: in the page's colours, with a description at each trial's marks."""
+"""A figure as SVG inside a page: in the page's colours, with a description at each mark that has a name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from xml.etree import ElementTree as ET
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from eqbench.sweep.plots.canvas import GRID, INK, MUTED, PAPER, drawing
+from eqbench.plots.canvas import GRID, INK, MUTED, PAPER, drawing
 
 SVG = "http://www.w3.org/2000/svg"
 XLINK = "http://www.w3.org/1999/xlink"
@@ -18,14 +18,16 @@ COLOURS = {INK: "var(--ink)", MUTED: "var(--muted)", GRID: "var(--grid)", PAPER:
 PIXELS_PER_INCH = 112
 """At most, so that the text of all figures has one size."""
 DROPPED = {f"{{{SVG}}}metadata", f"{{{SVG}}}style"}
+NAMED = re.compile(r"(trial|loss|class):(-?\d+)")
+"""Names (`gid`) of marks; in the page, `trial:3` is the attribute `data-trial="3"`."""
 
 
-def inline(figure: Figure, name: str, title: str, tips: Mapping[int, str]) -> str:
+def inline(figure: Figure, name: str, title: str, tips: Mapping[str, str]) -> str:
     """The figure as an `<svg>` element.
 
     Args:
         name: unique in the page; the element's own names are derived from it.
-        tips: what is shown at the marks of each trial, by number.
+        tips: what is shown at marks, by their names.
     """
     file = io.StringIO()
     with drawing(), rc_context({"svg.hashsalt": name}):
@@ -44,7 +46,7 @@ def inline(figure: Figure, name: str, title: str, tips: Mapping[int, str]) -> st
     return text
 
 
-def _tidy(node: ET.Element, tips: Mapping[int, str]) -> None:
+def _tidy(node: ET.Element, tips: Mapping[str, str]) -> None:
     for child in list(node):
         if child.tag in DROPPED:
             node.remove(child)
@@ -52,11 +54,12 @@ def _tidy(node: ET.Element, tips: Mapping[int, str]) -> None:
             _tidy(child, tips)
     if (target := node.attrib.pop(f"{{{XLINK}}}href", None)) is not None:
         node.set("href", target)
-    if match := re.fullmatch(r"trial:(-?\d+)", node.get("id", "")):
-        node.set("data-trial", match[1])
-        tip = ET.Element(f"{{{SVG}}}title")
-        tip.text = tips.get(int(match[1]), "")
-        node.insert(0, tip)
+    if match := NAMED.fullmatch(node.get("id", "")):
+        node.set(f"data-{match[1]}", match[2])
+        if match[0] in tips:
+            tip = ET.Element(f"{{{SVG}}}title")
+            tip.text = tips[match[0]]
+            node.insert(0, tip)
 
 
 def _drop_unused_names(root: ET.Element) -> None:

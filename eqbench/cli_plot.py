@@ -1,0 +1,189 @@
+"""`eqbench plot`: figures of runs, of suites and of sweeps. What they need is imported when they run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from eqbench.cli_options import DEFAULT_STORAGE, JsonOption, StorageOption
+from eqbench.errors import InputError, nearest
+from eqbench.terminal import console, print_json
+
+if TYPE_CHECKING:
+    from eqbench.plots.canvas import Picture
+
+plot_app = typer.Typer(help="Pictures of what was run, drawn from what is stored.", no_args_is_help=True)
+
+FORMATS = ("png", "svg")
+RunsArgument = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="RUN...",
+        help="A run as in `eqbench compare`, or all of SUITE, SUITE/TASK, TASK/LOSS or SUITE/TASK/LOSS.",
+    ),
+]
+OutOption = Annotated[
+    Path | None, typer.Option(help="Folder of the pictures; by default `plots` in that of the first run's suite.")
+]
+FormatOption = Annotated[list[str], typer.Option("--format", help="png or svg; may be given twice.")]
+
+
+@plot_app.command("gradients")
+def plot_gradients(
+    runs: RunsArgument,
+    out: OutOption = None,
+    formats: FormatOption = ["png"],
+    storage: StorageOption = DEFAULT_STORAGE,
+    as_json: JsonOption = False,
+) -> None:
+    """Gradient ratio, positives over negatives: over training by class group, and of each class by its frequency."""
+    _plot("gradients", runs, out, formats, storage, as_json)
+
+
+@plot_app.command("per-class")
+def plot_per_class(
+    runs: RunsArgument,
+    out: OutOption = None,
+    formats: FormatOption = ["png"],
+    storage: StorageOption = DEFAULT_STORAGE,
+    as_json: JsonOption = False,
+) -> None:
+    """The result of each class against its number of training samples, and the change against the first loss."""
+    _plot("per_class", runs, out, formats, storage, as_json)
+
+
+@plot_app.command("curves")
+def plot_curves(
+    runs: RunsArgument,
+    out: OutOption = None,
+    formats: FormatOption = ["png"],
+    storage: StorageOption = DEFAULT_STORAGE,
+    as_json: JsonOption = False,
+) -> None:
+    """Learning curves: training loss, main metric, class groups."""
+    _plot("curves", runs, out, formats, storage, as_json)
+
+
+@plot_app.command("confusion")
+def plot_confusion(
+    runs: RunsArgument,
+    out: OutOption = None,
+    formats: FormatOption = ["png"],
+    storage: StorageOption = DEFAULT_STORAGE,
+    as_json: JsonOption = False,
+) -> None:
+    """What images or pixels of each class group are taken for: the right class, or one of which group."""
+    _plot("confusion", runs, out, formats, storage, as_json)
+
+
+@plot_app.command("weights")
+def plot_weights(
+    runs: RunsArgument,
+    out: OutOption = None,
+    formats: FormatOption = ["png"],
+    storage: StorageOption = DEFAULT_STORAGE,
+    as_json: JsonOption = False,
+) -> None:
+    """Norm of each class's weights in the classifier, by frequency."""
+    _plot("weights", runs, out, formats, storage, as_json)
+
+
+@plot_app.command("samples")
+def plot_samples(
+    runs: RunsArgument,
+    out: OutOption = None,
+    formats: FormatOption = ["png"],
+    storage: StorageOption = DEFAULT_STORAGE,
+    as_json: JsonOption = False,
+) -> None:
+    """Stored samples of the rarest classes with predictions, losses side by side."""
+    _plot("samples", runs, out, formats, storage, as_json)
+
+
+@plot_app.command("tradeoff")
+def plot_tradeoff(
+    suites: Annotated[list[str], typer.Argument(metavar="SUITE...", help="Names or files of suites that were run.")],
+    out: OutOption = None,
+    formats: FormatOption = ["png"],
+    storage: StorageOption = DEFAULT_STORAGE,
+    as_json: JsonOption = False,
+) -> None:
+    """Losses by their results on frequent and on rare classes, with intervals."""
+    _check_formats(formats)
+    from eqbench import leaderboard
+    from eqbench.leaderboard.find import find_suite_folder
+    from eqbench.plots import tradeoff
+
+    folders = [find_suite_folder(storage, suite) for suite in suites]
+    picture = tradeoff.picture(leaderboard.board(folders))
+    _finish([picture], out or folders[0].path / "plots", formats, as_json)
+
+
+@plot_app.command("sweep")
+def plot_sweep(
+    sweep: Annotated[str, typer.Argument(metavar="SWEEP", help="Name of a sweep that was run, or its YAML file.")],
+    storage: StorageOption = DEFAULT_STORAGE,
+    as_json: JsonOption = False,
+) -> None:
+    """What a sweep has found so far: response, surfaces, importance, Pareto front, learning curves; PNG and a page."""
+    from eqbench.sweep import report
+    from eqbench.sweep.folder import find_sweep_folder
+    from eqbench.sweep.plots import write_plots
+
+    folder = find_sweep_folder(storage, sweep)
+    results = folder.results()
+    files = write_plots(results, folder.plots)
+    if as_json:
+        print_json({**report.describe(results), "files": [str(file) for file in files]})
+        return
+    screen = console()
+    screen.print(*report.tables(results, folder.best_file), sep="\n")
+    screen.print("", *map(str, files), sep="\n", highlight=False, soft_wrap=True)
+
+
+def _plot(
+    subject: str, texts: Sequence[str], out: Path | None, formats: Sequence[str], storage: Path, as_json: bool
+) -> None:
+    _check_formats(formats)
+    from eqbench.leaderboard.find import find_runs
+    from eqbench.plots import figures
+
+    runs = [run for text in texts for run in find_runs(storage, text)]
+    pictures = figures.draw(subject, runs)
+    _finish(pictures, out or runs[0].path.parent / "plots", formats, as_json)
+
+
+def _finish(pictures: Sequence[Picture], out: Path, formats: Sequence[str], as_json: bool) -> None:
+    """Write the pictures and say where; InputError where there is none."""
+    from eqbench.plots import figures
+
+    if all(picture.figure is None for picture in pictures):
+        raise InputError(" ".join(dict.fromkeys(picture.caption for picture in pictures)))
+    files = figures.write(pictures, out, formats)
+    if as_json:
+        described = [
+            {
+                "name": picture.name,
+                "title": picture.title,
+                "caption": picture.caption,
+                "files": [str(file) for file in files if file.stem == picture.name],
+            }
+            for picture in pictures
+        ]
+        print_json(described)
+        return
+    screen = console()
+    for picture in pictures:
+        own = [str(file) for file in files if file.stem == picture.name]
+        screen.print(
+            f"{picture.title}. {picture.caption}", *own, "", sep="\n", highlight=False, markup=False, soft_wrap=True
+        )
+
+
+def _check_formats(formats: Sequence[str]) -> None:
+    for each in formats:
+        if each not in FORMATS:
+            raise InputError(f"--format {each}: expected {' or '.join(FORMATS)}{nearest(each, FORMATS)}")
