@@ -189,7 +189,7 @@ def test_another_baseline_is_trained_and_judges(stopping: tuple[driver.Outcome, 
 
 def test_worker_groups_record_nothing_beyond_the_evaluation_that_stopped_them() -> None:
     section = {
-        "space": {"loss.tau": [0, 1, 12]},
+        "space": {"loss.tau": [1, 12]},
         "search": "grid",
         "scheduler": {"name": "asha", "grace_epochs": 1, "reduction_factor": 4},
         "objective": {"maximize": "val/top1"},

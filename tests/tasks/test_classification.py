@@ -142,11 +142,12 @@ def test_per_class_columns() -> None:
 def test_the_numbers_do_not_depend_on_how_the_data_is_shared(world_size: int) -> None:
     """With 501 workers one of them has no sample at all."""
     digits = task()
+    torch.manual_seed(0)
     model = digits.build_model()
     shared, alone = evaluate(digits, model, world_size), evaluate(digits, model)
     assert shared == alone
     tables = shared.tables["predictions"], alone.tables["predictions"]
-    np.testing.assert_array_equal(tables[0].pop("margin").argsort(), tables[1].pop("margin").argsort())
+    np.testing.assert_allclose(tables[0].pop("margin"), tables[1].pop("margin"), atol=2e-3)  # float16
     np.testing.assert_equal(*tables)
 
 
