@@ -10,6 +10,8 @@ from eqbench.leaderboard.results import read_spec
 from eqbench.run_folder import RunFolder, SuiteFolder, suites_in
 
 SHORTEST_PREFIX = 4
+SWEEPS = "sweeps"
+"""Folder of the sweeps of a name; their runs are called like those of suites."""
 
 
 def find_suite_folder(storage: Path, suite: str) -> SuiteFolder:
@@ -80,6 +82,7 @@ def find_runs(storage: Path, text: str) -> list[RunFolder]:
                     found.setdefault(suite.suite, []).append(run)
     if not found:
         return [find_run(storage, text)]
+    found = {suite: runs for suite, runs in found.items() if not suite.endswith(f"/{SWEEPS}")} or found
     if len(found) > 1 and wanted not in map(_squeezed, found):
         choices = ", ".join(f"{suite}/{wanted}" for suite in found)
         raise InputError(f"runs {text!r}: runs of {len(found)} suites are called so; expected one of {choices}")
@@ -111,7 +114,9 @@ def _squeezed(text: str) -> str:
 
 
 def _only(found: list[RunFolder], text: str) -> RunFolder:
+    """The one that was found; a suite's run goes before trials of sweeps that are called the same."""
+    found = [run for run in found if run.path.parent.name != SWEEPS] or found
     if len(found) > 1:
-        choices = ", ".join(f"{run.path.parent.name}/{run.run_id}" for run in found)
+        choices = ", ".join("/".join(run.path.parts[-2 - (run.path.parent.name == SWEEPS) :]) for run in found)
         raise InputError(f"run {text!r}: {len(found)} runs are called so; expected one of {choices}")
     return found[0]

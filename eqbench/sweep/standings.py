@@ -170,7 +170,7 @@ class Standings:
         if not self.feasible(default):
             sentence = f"yes: it breaks the constraints, {self.best.name} keeps them, with {numbers}"
             return Verdict("yes", sentence, change)
-        return Verdict("yes", f"yes: {self.best.name} of {finished} finished settings, {numbers}", change)
+        return Verdict("yes", f"yes: {self.best.name}, the best of {finished} finished settings, {numbers}", change)
 
     def _verdict_of_front(self, default: Trial, finished: int) -> Verdict:
         better = [trial for trial in self.front if trial.kind == "proposed" and self.dominates(trial, default)]

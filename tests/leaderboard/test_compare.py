@@ -209,6 +209,20 @@ def test_a_run_in_two_suites_is_ambiguous_without_the_suite(tmp_path: Path) -> N
     assert find_run(tmp_path, "two/digits/a/0").path.parent.name == "two"
 
 
+def test_a_suites_run_goes_before_a_trial_of_a_sweep(tmp_path: Path) -> None:
+    for suite in ("one", "one/sweeps", "two/sweeps"):
+        write_suite(tmp_path, {("digits", "a"): top1(1)}, suite=suite)
+    run_id = make_spec(loss="a").run_id
+    for text in ("digits/a/0", run_id, f"one/{run_id}"):
+        assert find_run(tmp_path, text).path == tmp_path / "one" / run_id
+    assert find_run(tmp_path, f"two/sweeps/{run_id}").path == tmp_path / "two" / "sweeps" / run_id
+    write_suite(tmp_path, {("digits", "b"): top1(1)}, suite="one/sweeps")
+    write_suite(tmp_path, {("digits", "b"): top1(1)}, suite="two/sweeps")
+    other = make_spec(loss="b").run_id
+    with pytest.raises(InputError, match=f"expected one of one/sweeps/{other}, two/sweeps/{other}"):
+        find_run(tmp_path, "digits/b/0")
+
+
 def test_an_unknown_run_gets_the_nearest_name(tmp_path: Path) -> None:
     write_suite(tmp_path, {("digits", "softmax_eql"): top1(1)})
     with pytest.raises(
