@@ -57,7 +57,8 @@ def test_table_of_one_goal() -> None:
         ["trial", "0", "tau=1.5", "38.00", "-2.00", "+8.00", "10", "finished"],
         ["baseline", "cross_entropy", "30.00", "-10.00", "10", "finished"],
     ]
-    assert "yes: trial 1, the best of 2 finished settings, 43.50 against 40.00 val/few (+3.50)" in " ".join(lines[10:12])
+    answer = " ".join(lines[10:12])
+    assert "yes: trial 1, the best of 2 finished settings, 43.50 against 40.00 val/few (+3.50)" in answer
     assert report.CAUTION[:40] in "\n".join(lines)
 
 
