@@ -62,7 +62,9 @@ def measure(scratch: Path) -> Iterator[Table]:
         "own work per trial": lambda t: t.work / t.runs,
         "**overhead per trial**": lambda t: t.overhead,
         "of it in the run's process: data, model, records, checkpoints": lambda t: (t.inside - t.work) / t.runs,
-        "of it between runs: figures, proposal, Ray, start of processes": lambda t: (t.busy * t.at_once - t.inside) / t.runs,
+        "of it between runs: figures, proposal, Ray, start of processes": lambda t: (
+            (t.busy * t.at_once - t.inside) / t.runs
+        ),
     }
     for name, value in rows.items():
         table.rows.append((name, f"{value(reused):.2f}", f"{value(groups):.2f}"))
