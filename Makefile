@@ -31,18 +31,16 @@ sweep: $(VENV)/.installed ## search hyperparameters on the digits: suites/sweeps
 # Three parts at the same time, since each waits a lot: for Ray, for servers, for processes that it has killed.
 # Without `set -m` the shell would start those in the background with Ctrl-C ignored, for themselves and what they start.
 TESTS_ASIDE := eqbench tests/losses tests/models tests/data tests/evaluation
-TESTS_WITH_RAY := $(shell grep -lr 'mark\.ray' tests --include='test_*.py' | grep -v tests/sweep)
-SWEEPS_WITH_RAY := $(shell grep -lr 'mark\.ray' tests/sweep --include='test_*.py')
+TESTS_WITH_RAY := $(shell grep -lr 'mark\.ray' tests --include='test_*.py')
 test: $(VENV)/.installed-dev ## every test but the slow comparisons of `make bench`
 	@set -m; \
 	$(PY) -m pytest -m ray -p no:cacheprovider $(TESTS_WITH_RAY) >$(VENV)/tests-with-ray.log 2>&1 & ray=$$!; \
-	{ $(PY) -m pytest -m ray -p no:cacheprovider $(SWEEPS_WITH_RAY); sweeps=$$?; \
-	$(PY) -m pytest -m 'not ray' -p no:cacheprovider $(TESTS_ASIDE) && exit $$sweeps; } >$(VENV)/tests-aside.log 2>&1 & aside=$$!; \
+	$(PY) -m pytest -m 'not ray' -p no:cacheprovider $(TESTS_ASIDE) >$(VENV)/tests-aside.log 2>&1 & aside=$$!; \
 	set +m; \
 	trap 'kill -INT -- -$$ray -$$aside 2>/dev/null' INT TERM; \
 	$(PY) -m pytest -m 'not ray' $(TESTS_ASIDE:%=--ignore %); failed=$$?; \
 	wait $$aside || failed=$$?; wait $$ray || failed=$$?; \
-	echo "Sweeps with Ray, losses, models, data, evaluation:"; cat $(VENV)/tests-aside.log; \
+	echo "Losses, models, data, evaluation:"; cat $(VENV)/tests-aside.log; \
 	echo "Tests with Ray:"; cat $(VENV)/tests-with-ray.log; \
 	exit $$failed
 

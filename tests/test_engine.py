@@ -305,9 +305,11 @@ class Killer(threading.Thread):
         self._place, self._number, self._victim = place, number, victim
 
     def run(self) -> None:
-        pids = small_suites.until(self._waiting, f"{self._number} workers in mid-epoch")
-        os.kill(self._victim(pids), signal.SIGKILL)
-        (self._place / "wait").unlink()
+        try:  # runs that come before this one take their time
+            pids = small_suites.until(self._waiting, f"{self._number} workers in mid-epoch", patience=900)
+            os.kill(self._victim(pids), signal.SIGKILL)
+        finally:
+            (self._place / "wait").unlink()
 
     def _waiting(self) -> list[int]:
         pids = [int(file.name.partition("-")[2]) for file in self._place.glob("waiting-*")]

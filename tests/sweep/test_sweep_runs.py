@@ -291,20 +291,22 @@ def test_loss_of_a_trials_process_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_a_killed_driver_is_continued(tmp_path: Path) -> None:
+    import ray
+
     file = waiting("killed")
     command = [sys.executable, "-m", "eqbench.cli", "sweep", str(file), "--storage", "runs", "--no-mlflow"]
-    program = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, start_new_session=True)
+    environment = {**os.environ, "RAY_ADDRESS": ray.get_runtime_context().gcs_address}
+    program = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
         small_suites.until(lambda: waiting_processes("killed") or program.poll() is not None, "a run in mid-epoch")
-        assert program.poll() is None
-        children = psutil.Process(program.pid).children(recursive=True)
+        ended = program.poll() is not None
     finally:
         program.send_signal(signal.SIGKILL)
-        program.wait()
-    for process in children:
+        said, _ = program.communicate()
+    assert not ended, said
+    for number in waiting_processes("killed"):
         with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
-    psutil.wait_procs(children)
+            psutil.Process(number).kill()
     Path("killed/wait").unlink()
     before = contents("killed")
     lines = Path("runs/killed/sweeps/trials.jsonl").read_text()
