@@ -119,23 +119,8 @@ def _give_up_on_worn_out(what: Search, plan: _Plan, reason: str) -> None:
 
 def _remember(what: Search) -> None:
     """Which sweep the folder's results are of, from now on."""
-    what.folder.write_sweep(_description(what.sweep))
+    what.folder.write_sweep(what.sweep.description())
     write_atomically(what.folder.suite_file, what.sweep.text)
-
-
-def _description(sweep: Sweep) -> dict[str, Any]:
-    from eqbench.sweep.schema import section_as_data
-
-    default = sweep.default_specs()
-    return {
-        "name": sweep.name,
-        "digest": sweep.digest,
-        "task": default[0].task_label,
-        "loss": sweep.swept,
-        "section": section_as_data(sweep.section),
-        "epochs": sweep.epochs,
-        "seeds": [spec.seed for spec in default],
-    }
 
 
 def _say_what_was_there(what: Search, console: Console) -> None:
