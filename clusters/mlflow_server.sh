@@ -1,0 +1,68 @@
+#!/usr/bin/env bash
+# Starts PostgreSQL and an MLflow server as two containers on this machine. Again = nothing happens where they run.
+#
+#   usage       mlflow_server.sh IMAGE FOLDER [ADDRESS]
+#   try         curl http://127.0.0.1:5000/health
+#   stop        docker rm --force eqbench-mlflow eqbench-postgres
+#
+# IMAGE is the one of clusters/Dockerfile; FOLDER is shared by the cluster's machines: runs/, data/ and mlartifacts/ in it
+# belong to the user of the image. The database and its password are in $EQBENCH_DATABASE, by default FOLDER/database;
+# a folder that refuses root (NFS with root_squash) cannot hold it: name one on a local disk.
+# ADDRESS is what MLflow listens on: 127.0.0.1 by default. It has no passwords of its own: with 0.0.0.0, whoever reaches
+# port 5000 can read, change and delete all results; the firewall must keep it to the cluster. PostgreSQL stays on loopback.
+#
+# What a change costs: another IMAGE or ADDRESS takes effect after `stop`; nothing stored is lost.
+set -euo pipefail
+
+if [ $# -lt 2 ]; then
+    echo "usage: mlflow_server.sh IMAGE FOLDER [ADDRESS]" >&2
+    exit 2
+fi
+image=$1 folder=$2 address=${3:-127.0.0.1}
+database=${EQBENCH_DATABASE:-$folder/database}
+postgres=postgres:17
+seconds=120
+
+running() { [ "$(docker inspect --format '{{.State.Running}}' "$1" 2>/dev/null)" = true ]; }
+
+# Runs a command until it succeeds.
+until_true() {
+    for _ in $(seq "$seconds"); do
+        if "$@" >/dev/null 2>&1; then return; fi
+        sleep 1
+    done
+    echo "mlflow_server.sh: no success within $seconds s: $*; see: docker logs eqbench-postgres; docker logs eqbench-mlflow" >&2
+    exit 1
+}
+
+owner=$(docker run --rm "$image" id -u)
+for part in runs data mlartifacts; do
+    mkdir -p "$folder/$part"
+    chown "$owner" "$folder/$part"
+done
+
+# The password is made here, once, and known to nobody else: the containers read it from files of this user.
+umask 077
+mkdir -p "$database/postgres"
+if [ ! -s "$database/postgres.env" ]; then
+    password=$(od -An -N24 -tx1 /dev/urandom | tr -d ' \n')
+    printf 'MLFLOW_BACKEND_STORE_URI=postgresql://mlflow:%s@127.0.0.1:5432/mlflow\n' "$password" >"$database/mlflow.env"
+    printf 'POSTGRES_USER=mlflow\nPOSTGRES_DB=mlflow\nPOSTGRES_PASSWORD=%s\n' "$password" >"$database/postgres.env.new"
+    mv "$database/postgres.env.new" "$database/postgres.env"
+fi
+
+if ! running eqbench-postgres; then
+    docker rm --force eqbench-postgres >/dev/null 2>&1 || true
+    docker run --detach --name eqbench-postgres --restart unless-stopped --publish 127.0.0.1:5432:5432 \
+        --env-file "$database/postgres.env" --volume "$database/postgres:/var/lib/postgresql/data" "$postgres"
+fi
+until_true docker exec eqbench-postgres pg_isready --username mlflow --dbname mlflow
+
+if ! running eqbench-mlflow; then
+    docker rm --force eqbench-mlflow >/dev/null 2>&1 || true
+    docker run --detach --name eqbench-mlflow --restart unless-stopped --network host \
+        --env-file "$database/mlflow.env" --volume "$folder:$folder" "$image" \
+        mlflow server --host "$address" --port 5000 --artifacts-destination "$folder/mlartifacts" --workers 2
+fi
+until_true docker exec eqbench-mlflow wget --quiet --output-document=- http://127.0.0.1:5000/health
+echo "MLflow answers at port 5000 of $address; artifacts in $folder/mlartifacts, database in $database/postgres"

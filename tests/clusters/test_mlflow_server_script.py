@@ -1,0 +1,88 @@
+"""The script that starts PostgreSQL and MLflow on a head, with a stand-in for docker."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+from cluster_files import CLUSTERS, IMAGE, calls, environment, stand_in
+
+SCRIPT = CLUSTERS / "mlflow_server.sh"
+DOCKER = """
+case "$*" in
+    *"id -u") id -u ;;
+    inspect*) [ -e "$HOME/${*: -1}" ] && echo true || exit 1 ;;
+    run*--name*) while [ "$1" != --name ]; do shift; done; touch "$HOME/$2" ;;
+    *) [ ! -e "$HOME/refuse" ] ;;
+esac
+"""
+
+
+def start(tmp_path: Path, *words: str, **more: str) -> tuple[subprocess.CompletedProcess[str], list[str]]:
+    """Run the script; the docker commands that it gave."""
+    folder = tmp_path / "programs"
+    stand_in(folder, "docker", DOCKER)
+    stand_in(folder, "sleep", "")
+    (tmp_path / "home").mkdir(exist_ok=True)
+    (tmp_path / "calls").unlink(missing_ok=True)
+    surroundings = environment(folder, HOME=str(tmp_path / "home"), **more)
+    answer = subprocess.run(
+        ["bash", str(SCRIPT), *words], env=surroundings, capture_output=True, text=True, check=False, timeout=60
+    )
+    return answer, [line for line in calls(folder) if line.startswith("docker ")]
+
+
+def test_both_servers_start_and_nothing_happens_the_second_time(tmp_path: Path) -> None:
+    share = tmp_path / "share"
+    answer, given = start(tmp_path, IMAGE, str(share), "0.0.0.0")
+    assert answer.returncode == 0, answer.stderr
+    postgres, mlflow = (line for line in given if "--detach" in line)
+    assert "--publish 127.0.0.1:5432:5432 " in postgres
+    assert f"--volume {share}/database/postgres:/var/lib/postgresql/data" in postgres
+    assert "--restart unless-stopped" in postgres
+    assert f"{IMAGE} mlflow server --host 0.0.0.0 --port 5000 " in mlflow
+    assert f"--artifacts-destination {share}/mlartifacts" in mlflow
+    assert {each.name for each in share.iterdir()} == {"runs", "data", "mlartifacts", "database"}
+    secret = (share / "database/postgres.env").read_text()
+    again, given = start(tmp_path, IMAGE, str(share), "0.0.0.0")
+    assert again.returncode == 0, again.stderr
+    assert [line for line in given if "--detach" in line or " rm " in line] == []
+    assert (share / "database/postgres.env").read_text() == secret
+
+
+def test_the_password_is_made_here_and_only_in_files_of_this_user(tmp_path: Path) -> None:
+    answer, given = start(tmp_path, IMAGE, str(tmp_path / "share"))
+    database = tmp_path / "share/database"
+    [password] = re.findall(r"POSTGRES_PASSWORD=([0-9a-f]{48})$", (database / "postgres.env").read_text().strip())
+    uri = f"MLFLOW_BACKEND_STORE_URI=postgresql://mlflow:{password}@127.0.0.1:5432/mlflow\n"
+    assert (database / "mlflow.env").read_text() == uri
+    assert password not in answer.stdout + answer.stderr + "".join(given)
+    assert {file.stat().st_mode & 0o077 for file in (database, *database.iterdir())} == {0}
+
+
+def test_mlflow_listens_on_loopback_unless_told_otherwise(tmp_path: Path) -> None:
+    _, given = start(tmp_path, IMAGE, str(tmp_path / "share"))
+    assert " mlflow server --host 127.0.0.1 " in given[-2]
+
+
+def test_the_database_can_lie_elsewhere(tmp_path: Path) -> None:
+    answer, _ = start(tmp_path, IMAGE, str(tmp_path / "share"), EQBENCH_DATABASE=str(tmp_path / "disk"))
+    assert answer.returncode == 0
+    assert (tmp_path / "disk/postgres.env").exists()
+    assert not (tmp_path / "share/database").exists()
+
+
+def test_a_server_that_does_not_answer_is_said(tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home/refuse").touch()
+    answer, _ = start(tmp_path, IMAGE, str(tmp_path / "share"))
+    assert answer.returncode == 1
+    assert "no success within 120 s: docker exec eqbench-postgres pg_isready" in answer.stderr
+
+
+def test_too_few_words_are_an_error(tmp_path: Path) -> None:
+    answer, given = start(tmp_path, IMAGE)
+    assert (answer.returncode, given) == (2, [])
+    assert "usage: mlflow_server.sh IMAGE FOLDER [ADDRESS]" in answer.stderr
+    assert list((tmp_path / "home").iterdir()) == []
