@@ -1,0 +1,137 @@
+"""What the doctor does on each node of a cluster. Sent there as code: a node may have another eqbench, or none.
+
+Every function answers in plain data and raises nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+PACKAGES = ("ray", "torch", "torchvision", "mlflow", "onedl-mmdetection", "onedl-mmcv")
+
+
+def describe(tracking_server: str | None) -> dict[str, Any]:
+    """Versions, GPUs as torch sees them, and why the MLflow server does not answer from here (empty: it does)."""
+    import platform
+
+    versions = {"python": platform.python_version(), **package_versions()}
+    return {"versions": versions, **gpus(), "mlflow": "" if tracking_server is None else why_silent(tracking_server)}
+
+
+def package_versions() -> dict[str, str | None]:
+    """Of eqbench, with the first digits of its code's SHA-256, and of what it is built on; None: not installed."""
+    import hashlib
+    import importlib.util
+    from importlib import metadata
+    from pathlib import Path
+
+    versions: dict[str, str | None] = {"eqbench": None}
+    found = importlib.util.find_spec("eqbench")
+    if found and found.origin:
+        folder = Path(found.origin).parent
+        code = hashlib.sha256()
+        for file in sorted(folder.rglob("*.py")):
+            code.update(file.relative_to(folder).as_posix().encode() + file.read_bytes())
+        try:
+            version = metadata.version("eqbench")
+        except metadata.PackageNotFoundError:
+            version = "not installed but importable"
+        versions["eqbench"] = f"{version} (code {code.hexdigest()[:8]})"
+    for package in PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = None
+    return versions
+
+
+def gpus() -> dict[str, Any]:
+    """`gpus`: names of those that torch can use; `cuda`: what it was built for; `torch_error`: why it cannot tell."""
+    import os
+
+    if not os.environ.get("CUDA_VISIBLE_DEVICES"):  # Ray hides GPUs from a task that asks for none
+        os.environ.pop("CUDA_VISIBLE_DEVICES", None)
+    try:
+        import torch
+
+        names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    except Exception as error:
+        return {"gpus": [], "cuda": None, "torch_error": f"{type(error).__name__}: {error}"}
+    return {"gpus": names, "cuda": torch.version.cuda, "torch_error": ""}
+
+
+def why_silent(tracking_server: str) -> str:
+    """Why an MLflow server does not answer; empty if it does. An answer that asks for a password is one."""
+    import urllib.error
+    import urllib.request
+
+    try:
+        with urllib.request.urlopen(f"{tracking_server.rstrip('/')}/health", timeout=10):
+            return ""
+    except urllib.error.HTTPError as error:
+        with error:
+            return "" if error.code in (401, 403) else f"HTTP {error.code} {error.reason}"
+    except Exception as error:
+        return str(getattr(error, "reason", error))
+
+
+def clock() -> float:
+    """Seconds since 1970."""
+    import time
+
+    return time.time()
+
+
+def write_mark(storage: str, folder: str, name: str) -> str:
+    """Write a small file into a folder of the storage; why it cannot be written, or nothing."""
+    try:
+        if "://" in storage:
+            from eqbench.storage.remote import Remote
+
+            Remote.of(storage).write(f"{folder}/{name}", name.encode())
+        else:
+            from pathlib import Path
+
+            place = Path(storage) / folder
+            place.mkdir(parents=True, exist_ok=True)
+            (place / name).write_text(name)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+def unread_marks(storage: str, folder: str, names: list[str]) -> list[str]:
+    """Which of the files that nodes have written are not to be read here; a network's file system may take seconds."""
+    import time
+    from pathlib import Path
+
+    def readable(name: str) -> bool:
+        try:
+            if "://" not in storage:
+                return (Path(storage) / folder / name).read_text() == name
+            from eqbench.storage.remote import Remote
+
+            return Remote.of(storage).read(f"{folder}/{name}") == name.encode()
+        except Exception:
+            return False
+
+    deadline = time.monotonic() + 10
+    while (left := [name for name in names if not readable(name)]) and time.monotonic() < deadline:
+        time.sleep(0.5)
+    return left
+
+
+def remove_marks(storage: str, folder: str) -> None:
+    """Remove the folder of the marks, as far as this node sees it."""
+    try:
+        if "://" in storage:
+            from eqbench.storage.remote import Remote
+
+            Remote.of(storage).delete_folder(folder)
+        else:
+            import shutil
+            from pathlib import Path
+
+            shutil.rmtree(Path(storage) / folder, ignore_errors=True)
+    except Exception:
+        return

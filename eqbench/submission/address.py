@@ -1,0 +1,87 @@
+"""Where a cluster's job server is, and what it is told to let us in."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from eqbench.errors import EnvironmentProblem, InputError
+
+VARIABLES = ("RAY_API_SERVER_ADDRESS", "RAY_DASHBOARD_ADDRESS")
+GCS_PORT, CLIENT_PORT, DASHBOARD_PORT = 6379, 10001, 8265
+TOKEN_FILE = Path(".ray") / "auth_token"
+
+
+def find_address(given: str | None, environment: Mapping[str, str] = os.environ) -> str:
+    """The job server's URL without a slash at its end: as given, else from the environment as `ray job` has it.
+
+    Raises:
+        InputError: there is none, or it is no URL of a job server.
+
+    >>> find_address("head:8265/", {})
+    'http://head:8265'
+    """
+    address = given or address_of_environment(environment)
+    if not address:
+        raise InputError(
+            f"--address: none is given; expected the URL of the cluster's dashboard, e.g. "
+            f"--address http://127.0.0.1:{DASHBOARD_PORT}, or in {VARIABLES[0]}"
+        )
+    url = (address if "://" in address else f"http://{address}").rstrip("/")
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise InputError(f"--address {address}: {error}; {_example(None)}") from error
+    if parts.scheme == "ray" or port in (GCS_PORT, CLIENT_PORT):
+        what = "Ray's client" if parts.scheme == "ray" or port == CLIENT_PORT else "Ray's own store (GCS)"
+        raise InputError(f"--address {address}: this is the address of {what}, jobs go to {_example(parts.hostname)}")
+    if parts.scheme not in ("http", "https") or not parts.hostname or address == "auto":
+        raise InputError(f"--address {address}: {_example(None)}")
+    if parts.username or parts.password:
+        raise InputError("--address: a password does not belong in it; tokens come from RAY_AUTH_TOKEN_PATH")
+    return url
+
+
+def address_of_environment(environment: Mapping[str, str] = os.environ) -> str | None:
+    """What the environment names as the job server, if anything: RAY_ADDRESS too, where that is a URL."""
+    named = next((environment[name] for name in VARIABLES if environment.get(name)), None)
+    address = environment.get("RAY_ADDRESS", "")
+    return named or (address if address.startswith(("http://", "https://")) else None)
+
+
+def _example(host: str | None) -> str:
+    return f"the dashboard, e.g. --address http://{host or '<head>'}:{DASHBOARD_PORT}"
+
+
+def headers(environment: Mapping[str, str] = os.environ, home: Path | None = None) -> dict[str, str]:
+    """What every request carries: RAY_JOB_HEADERS, and the token where RAY_AUTH_MODE=token.
+
+    Raises:
+        InputError: RAY_JOB_HEADERS is no JSON object.
+        EnvironmentProblem: RAY_AUTH_TOKEN_PATH cannot be read.
+    """
+    try:
+        sent = {str(key): str(value) for key, value in json.loads(environment.get("RAY_JOB_HEADERS") or "{}").items()}
+    except (ValueError, AttributeError) as error:
+        raise InputError('RAY_JOB_HEADERS: expected a JSON object, e.g. {"X-Team": "vision"}') from error
+    wanted = environment.get("RAY_AUTH_MODE", "").lower() == "token" and "authorization" not in map(str.lower, sent)
+    if wanted and (token := _token(environment, home or Path.home())):
+        sent["Authorization"] = f"Bearer {token}"
+    return sent
+
+
+def _token(environment: Mapping[str, str], home: Path) -> str:
+    if token := environment.get("RAY_AUTH_TOKEN", "").strip():
+        return token
+    named = environment.get("RAY_AUTH_TOKEN_PATH")
+    file = Path(named).expanduser() if named else home / TOKEN_FILE
+    try:
+        return file.read_text().strip()
+    except OSError as error:
+        if named:
+            raise EnvironmentProblem(f"RAY_AUTH_TOKEN_PATH={named}: cannot be read ({error.strerror})") from error
+        return ""
