@@ -1,0 +1,140 @@
+"""The driver of a suite behind a URI: it has the lease, follows the runs in progress, and writes what it decides."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from eqbench.errors import EnvironmentProblem, EqbenchError
+from eqbench.storage import suite_mirror
+from eqbench.storage.lease import FILE as LEASE_FILE
+from eqbench.storage.lease import Lease, holder_of
+from eqbench.storage.place import place_of
+
+if TYPE_CHECKING:
+    from eqbench.run_folder import RunFolder
+    from eqbench.run_spec import RunSpec
+
+logger = logging.getLogger(__name__)
+SECONDS_BETWEEN_LOOKS = 5.0
+
+
+class Following:
+    """A thread that keeps a changing set of runs level with their mirrors, as far as they are trained elsewhere."""
+
+    def __init__(self) -> None:
+        self._runs: set[Path] = set()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="eqbench-mirror", daemon=True)
+
+    def add(self, run: Path) -> None:
+        self._runs.add(run)
+
+    def remove(self, run: Path) -> None:
+        self._runs.discard(run)
+
+    def __enter__(self) -> Following:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def look(self) -> None:
+        """Read what has changed, once."""
+        for run in list(self._runs):
+            suite_mirror.fetch_run(run)
+
+    def _work(self) -> None:
+        said = False
+        while not self._stop.wait(SECONDS_BETWEEN_LOOKS):
+            try:
+                self.look()
+                said = False
+            except (EqbenchError, OSError) as error:
+                if not said:
+                    logger.warning("%s; looking again", error)
+                said = True
+
+
+@contextlib.contextmanager
+def following(run: Path) -> Iterator[None]:
+    """Keep what is here of a run level with its mirror, where it has one."""
+    if place_of(run) is None:
+        yield
+        return
+    with Following() as thread:
+        thread.add(run)
+        yield
+    with contextlib.suppress(EqbenchError, OSError):
+        thread.look()
+
+
+class Driving:
+    """A watcher of the runs of a suite (`eqbench.announcer.Watcher`), before all others; this one has no URI."""
+
+    def started(self, run: RunFolder, spec: RunSpec) -> None: ...
+
+    def reported(self, run: RunFolder, spec: RunSpec, metrics: dict[str, Any]) -> None: ...
+
+    def ended(self, run: RunFolder, spec: RunSpec, result: dict[str, Any]) -> None: ...
+
+
+class DrivingMirror(Driving):
+    """Keeps runs in progress, and what became of them, level with the mirror."""
+
+    def __init__(self, lease: Lease, following: Following) -> None:
+        self._lease = lease
+        self._following = following
+
+    def started(self, run: RunFolder, spec: RunSpec) -> None:
+        self._lease.check()
+        self._following.add(run.path)
+
+    def reported(self, run: RunFolder, spec: RunSpec, metrics: dict[str, Any]) -> None:
+        self._lease.check()
+
+    def ended(self, run: RunFolder, spec: RunSpec, result: dict[str, Any]) -> None:
+        self._following.remove(run.path)
+        suite_mirror.try_to_settle(run.path)
+
+
+@contextlib.contextmanager
+def driving(suite: Path) -> Iterator[Driving]:
+    """Drive the suite whose folder's lock is held; what its mirror has is read before, what changed is written after.
+
+    Raises:
+        EnvironmentProblem: another machine drives it, or the place behind the URI cannot be written.
+    """
+    place = place_of(suite)
+    if place is None or (remote := place.remote) is None:
+        yield Driving()
+        return
+    lease = Lease(remote, suite.relative_to(place.local).as_posix(), suite)
+    lease.acquire()
+    try:
+        suite_mirror.fetch_suite(suite)
+        with Following() as following:
+            mirror = DrivingMirror(lease, following)
+            yield mirror
+    finally:
+        lost = lease.lost
+        try:
+            if not lost:
+                suite_mirror.publish(suite, suite_mirror.runs_in(suite))
+            lease.release()
+        except EnvironmentProblem as error:
+            logger.warning("%s: not level with %s (%s); running again writes the rest", suite, place.shown, error)
+
+
+def holder(suite: Path) -> str:
+    """Which process of another machine works on a suite behind a URI; empty: none."""
+    place = place_of(suite)
+    if place is None or (remote := place.remote) is None:
+        return ""
+    return holder_of(remote, f"{suite.relative_to(place.local).as_posix()}/{LEASE_FILE}", str(suite))
