@@ -5,17 +5,22 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import re
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from eqbench.abandoned import free_abandoned
 from eqbench.errors import EnvironmentProblem
 from eqbench.run_spec import Resources
 
 CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 LOCAL_OBJECT_STORE_BYTES = 256 * 2**20
 SECONDS_TO_ANSWER = 10
+RUNS_WHILE_GROWING = 16
+FIXED_NODE = re.compile(r"node_[0-9a-f]{16,}|local\.cluster\.node|")
+"""Names of their types that Ray makes up for nodes of a cluster that cannot grow."""
 WORKER_ENVIRONMENT = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
@@ -29,6 +34,9 @@ DRIVER_ENVIRONMENT = {
     "RAY_worker_maximum_startup_concurrency": "64",
     "RAY_worker_niceness": "0",  # at Ray's 15, its own background processes go before training
 }
+
+ON_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+"""A local Ray, without clusters, listens on loopback only; otherwise whoever reaches a port of it can run code."""
 
 
 @contextlib.contextmanager
@@ -59,6 +67,8 @@ def connected(verbose: bool = False) -> Iterator[None]:
         raise EnvironmentProblem(f"cannot connect to {where}: {error}{hint}") from error
     try:
         _require_state_api()
+        if address:
+            free_abandoned()
         yield
     finally:
         ray.shutdown()
@@ -66,7 +76,8 @@ def connected(verbose: bool = False) -> Iterator[None]:
 
 def prepare_environment() -> None:
     """Set what Ray reads from the environment when it is imported or started, unless the user has."""
-    for name, value in DRIVER_ENVIRONMENT.items():
+    local = {} if os.environ.get("RAY_ADDRESS") else ON_LOOPBACK
+    for name, value in (DRIVER_ENVIRONMENT | local).items():
         os.environ.setdefault(name, value)
 
 
@@ -138,10 +149,45 @@ def node_resources() -> list[dict[str, float]]:
     ]
 
 
+def room_for(resources: Resources, runs: int) -> int:
+    """How many of `runs` runs of this shape may be in progress at once on the connected cluster.
+
+    One that grows gets its nodes for runs that wait for them; so some more are in progress than there is room for yet.
+
+    Raises:
+        EnvironmentProblem: not even one, and the cluster does not grow.
+    """
+    nodes = node_resources()
+    if not any(may_grow(name) for name in _node_types()):
+        return concurrency(resources, nodes)
+    room = 0
+    with contextlib.suppress(EnvironmentProblem):
+        room = concurrency(resources, nodes)
+    return max(room, min(runs, RUNS_WHILE_GROWING))
+
+
+def may_grow(node_type: str) -> bool:
+    """Whether a node of this type was started by an autoscaler, which may start more.
+
+    >>> may_grow("ray.worker.gpu"), may_grow("node_4c9f3e6a5b3b1e6bd5a7fe9d32b1a1d3bf0cf0c7a5d1a8cb4fd1a1f6")
+    (True, False)
+    """
+    return not FIXED_NODE.fullmatch(node_type)
+
+
+def _node_types() -> list[str]:
+    import ray
+    from ray.autoscaler.v2.sdk import get_cluster_status
+
+    status = get_cluster_status(ray.get_runtime_context().gcs_address)
+    return [node.ray_node_type_name for node in [*status.active_nodes, *status.idle_nodes, *status.pending_nodes]]
+
+
 def concurrency(resources: Resources, nodes: Sequence[Mapping[str, float]]) -> int:
     """How many runs of this shape the nodes can train at once.
 
-    A worker does not span nodes, and a fraction of a GPU does not span GPUs.
+    A worker does not span nodes, and a fraction of a GPU does not span GPUs. A run that may have fewer workers goes
+    alone where there is no room for all of them.
 
     Raises:
         EnvironmentProblem: not even one; with the numbers.
@@ -151,16 +197,16 @@ def concurrency(resources: Resources, nodes: Sequence[Mapping[str, float]]) -> i
     """
     slots = sum(_slots(resources, node) for node in nodes)
     runs = slots // resources.num_workers
-    if runs:
-        return runs
+    if runs or (resources.min_workers and slots >= resources.min_workers):
+        return max(runs, 1)
     per_worker = f"{resources.cpus_per_worker:g} CPU"
     if resources.gpus_per_worker:
         per_worker += f" and {resources.gpus_per_worker:g} GPU"
     has = "; ".join(f"{node.get('CPU', 0):g} CPU, {node.get('GPU', 0):g} GPU" for node in nodes) or "no node"
     raise EnvironmentProblem(
-        f"resources: {resources.num_workers} worker(s) of {per_worker} each are asked for, "
+        f"resources: {resources.min_workers or resources.num_workers} worker(s) of {per_worker} each are asked for, "
         f"the nodes have {has}, which is room for {slots}; lower resources.num_workers, cpus_per_worker or "
-        "gpus_per_worker, or use a larger cluster"
+        "gpus_per_worker, set resources.min_workers, or use a larger cluster"
     )
 
 

@@ -27,6 +27,16 @@ def mean(value: torch.Tensor) -> torch.Tensor:
     return value
 
 
+def any_rank(value: bool) -> bool:
+    """Whether `value` is true on any rank; all ranks learn the same."""
+    if world_size() == 1:
+        return value
+    device = torch.device("cuda") if dist.get_backend() == "nccl" else torch.device("cpu")
+    flag = torch.tensor(int(value), device=device)
+    dist.all_reduce(flag, dist.ReduceOp.MAX)
+    return bool(flag)
+
+
 def from_first_rank(value: T) -> T:
     """What rank 0 has, on every rank."""
     if world_size() == 1:

@@ -8,8 +8,8 @@ start from the weights of others come after these.
 from __future__ import annotations
 
 import contextlib
-import shutil
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,12 +22,15 @@ from eqbench.origin import waves
 from eqbench.run_folder import RunFolder, SuiteFolder
 from eqbench.run_result import unsuccessful_result
 from eqbench.run_spec import Resources, RunSpec
+from eqbench.storage import training
+from eqbench.storage.place import below
 from eqbench.trial import run_trial
 
 if TYPE_CHECKING:
     from eqbench.announcer import Watcher
 
-TRIAL_DRIVER_RESOURCES: dict[str, float] = {"CPU": 0, "memory": 256 * 2**20}
+TRIAL_DRIVER_RESOURCES: dict[str, float] = {"CPU": 0, "memory": 256 * 2**20, "node:__internal_head__": 1e-4}
+"""On the head, which stays when a machine with workers goes."""
 TRIAL_DRIVER_FAILURES = 2
 
 
@@ -52,13 +55,13 @@ def remaining(specs: Sequence[RunSpec], folder: SuiteFolder) -> list[RunSpec]:
 
 
 def plan_concurrency(specs: Sequence[RunSpec]) -> dict[Resources, int]:
-    """How many runs of each shape of resources fit the connected cluster at once.
+    """How many runs of each shape of resources may be in progress at once on the connected cluster.
 
     Raises:
-        EnvironmentProblem: a run does not fit at all.
+        EnvironmentProblem: a run does not fit at all, and the cluster does not grow.
     """
-    nodes = cluster.node_resources()
-    return {spec.resources: cluster.concurrency(spec.resources, nodes) for spec in specs}
+    runs = Counter(spec.resources for spec in specs)
+    return {resources: cluster.room_for(resources, number) for resources, number in runs.items()}
 
 
 def execute(specs: Sequence[RunSpec], folder: SuiteFolder, watchers: Sequence[Watcher] = ()) -> Summary:
@@ -71,24 +74,24 @@ def execute(specs: Sequence[RunSpec], folder: SuiteFolder, watchers: Sequence[Wa
     groups = [[spec for spec in wave if spec.resources == shape] for wave in waves(specs) for shape in shapes]
     interrupted = False
     results = _Results()
-    scratch = folder.path / ".ray"
-    shutil.rmtree(scratch, ignore_errors=True)  # of a call that was killed
+    scratch = training.scratch(folder.path)
+    training.remove_scratch(folder.path)  # of a call that was killed
     try:
         with interruptible():
             for group in filter(None, groups):
                 at_once = shapes[group[0].resources]
-                _tune(group, folder, scratch / f"{time.time_ns()}", at_once, [results, *watchers])
+                _tune(group, folder, below(scratch, f"{time.time_ns()}"), at_once, [results, *watchers])
     except KeyboardInterrupt:
         interrupted = True
         stop_everything()
         mark_killed(specs, folder, watchers)
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        training.remove_scratch(folder.path)
     return summarize(specs, folder, interrupted, results.status)
 
 
 def _tune(
-    specs: Sequence[RunSpec], folder: SuiteFolder, scratch: Path, at_once: int, watchers: Sequence[Watcher]
+    specs: Sequence[RunSpec], folder: SuiteFolder, scratch: str, at_once: int, watchers: Sequence[Watcher]
 ) -> None:
     from ray import tune
 
@@ -99,14 +102,15 @@ def _tune(
         tune.with_resources(run_trial, TRIAL_DRIVER_RESOURCES),
         param_space={
             "run": tune.grid_search(paths),
-            "scratch": str(scratch),
+            "scratch": scratch,
+            **training.for_workers(folder.path),
             "folder": str(Path.cwd()),
             "code": environment.git_state(),
         },
         tune_config=tune.TuneConfig(max_concurrent_trials=at_once, reuse_actors=True),
         run_config=tune.RunConfig(
             name=f"tune-{len(paths)}-{time.time_ns()}",
-            storage_path=str(scratch),
+            storage_path=scratch,
             verbose=0,
             callbacks=[Announcer(dict(zip(paths, specs, strict=True)), watchers)],
             failure_config=tune.FailureConfig(max_failures=TRIAL_DRIVER_FAILURES),

@@ -47,6 +47,19 @@ class Resources(Model):
     checkpoint_minutes: NonNegative = 5
     """A checkpoint is written at the end of each epoch, and at the first record after this many minutes."""
     max_failures: Annotated[int, Field(ge=0, le=1000)] = 2
+    """How often a run is started again after a worker was lost; machines that announce that they go do not count."""
+    min_workers: Annotated[int, Field(ge=1, le=2**16)] | None = None
+    """Fewer workers than `num_workers` with which the run may start or go on; batch and learning rate stay."""
+    stuck_minutes: Annotated[float, Field(gt=0, le=7 * 24 * 60)] = 30
+    """A worker that takes longer for a step is ended and the run goes on from its newest checkpoint."""
+
+    @model_validator(mode="after")
+    def _at_most_all_workers(self) -> Resources:
+        if self.min_workers and self.min_workers > self.num_workers:
+            raise ValueError(
+                f"min_workers {self.min_workers}: expected at most num_workers, which is {self.num_workers}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _whole_gpus_for_several_workers(self) -> Resources:

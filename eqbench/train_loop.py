@@ -17,20 +17,22 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from eqbench import distributed, optimization, origin, tasks
+from eqbench import distributed, optimization
 from eqbench.checkpoint import CheckpointError, Checkpoints
 from eqbench.cost import Stopwatch, cost
 from eqbench.data import samplers
 from eqbench.data.base import Draw
-from eqbench.errors import InputError
 from eqbench.evaluation.failure import EvaluationFailed
 from eqbench.evaluation.weight_norms import add_weight_norms
+from eqbench.preparation import cautions, prepare
 from eqbench.recording import Recorder
 from eqbench.run_folder import RunFolder
 from eqbench.run_spec import RunSpec
-from eqbench.seeding import make_deterministic, seed_everything
+from eqbench.seeding import seed_everything
+from eqbench.storage.training import fetch_checkpoint
+from eqbench.supervision import UNWATCHED, Supervision
 from eqbench.tasks.base import Evaluation, Evaluator, Task
-from eqbench.trainer import Trainer, TrainingFailed
+from eqbench.trainer import Trainer
 
 logger = logging.getLogger(__name__)
 Listener = Callable[[int], None]
@@ -50,7 +52,9 @@ class Outcome:
     warnings: list[str]
 
 
-def train(spec: RunSpec, folder: RunFolder, device: torch.device, evaluated: Listener = ignore) -> Outcome:
+def train(
+    spec: RunSpec, folder: RunFolder, device: torch.device, evaluated: Listener = ignore, watch: Supervision = UNWATCHED
+) -> Outcome:
     """Train `spec` from its newest checkpoint in `folder` to the end of its budget on this worker's `device`.
 
     `evaluated` is told the iteration of each evaluation, once numbers and checkpoint are written; it may end training.
@@ -59,13 +63,10 @@ def train(spec: RunSpec, folder: RunFolder, device: torch.device, evaluated: Lis
         TrainingFailed: a gradient was not finite.
     """
     config, budget = spec.train, spec.budget
-    make_deterministic(config.deterministic)
-    seed_everything(spec.seed, "model")
-    task = build_task(spec)
-    trainer = Trainer(build_model(task, spec, folder).to(device), config, device)
+    task, trainer = prepare(spec, folder, device)
     checkpoints = Checkpoints(folder.checkpoints)
     first, elapsed, warnings = restore(trainer, checkpoints)
-    warnings += trainer.warnings() + mixing_warnings(task, config.accumulate)
+    warnings += cautions(trainer, task, folder)
     recorder = Recorder(folder, task, trainer.model, device, budget, spec.data.params.get("root"))
     recorder.start(first)
     batches = training_batches(task, spec, first, device)
@@ -73,22 +74,22 @@ def train(spec: RunSpec, folder: RunFolder, device: torch.device, evaluated: Lis
     clock = Stopwatch(elapsed)
     saved = time.monotonic()
     for iteration in range(first, budget.iterations):
-        seed_everything(spec.seed, iteration, distributed.rank())
-        lr = config.optimizer.lr * optimization.lr_factor(config.schedule, iteration, budget.iterations)
-        optimization.set_lr(trainer.optimizer, lr)
+        lr = begin(iteration, spec, trainer)
         normalizer = budget.samples_of(iteration) / distributed.world_size()
         recorder.add(trainer.step(network, task, batches, normalizer, iteration))
+        watch.stepped()
 
         done = iteration + 1
         epoch, within_epoch = divmod(done, budget.iterations_per_epoch)
         last = done == budget.iterations
-        if within_epoch and not last and done % spec.resources.record_every:
+        leaving = watch.leaving(done)
+        if within_epoch and not last and not leaving and done % spec.resources.record_every:
             continue
         recorder.record(done, lr)
         if looked := not within_epoch and not last and epoch % config.evaluate_every_epochs == 0:
-            with clock.paused():
+            with clock.paused(), watch.evaluating():
                 warnings += look(recorder, done, evaluate, task, trainer.evaluated, spec, folder, device)
-        overdue = time.monotonic() - saved >= 60 * spec.resources.checkpoint_minutes
+        overdue = leaving or time.monotonic() - saved >= 60 * spec.resources.checkpoint_minutes
         if recorder.writes and (overdue or last or not within_epoch):
             warnings += save(checkpoints, done, trainer.state_dict() | {"elapsed": clock.seconds})
             saved = time.monotonic()
@@ -97,9 +98,19 @@ def train(spec: RunSpec, folder: RunFolder, device: torch.device, evaluated: Lis
                 evaluated(done)
 
     trainer.check_weights()
-    outcome = conclude(warnings, recorder, clock, task, trainer.evaluated, spec, folder, device)
+    with watch.evaluating():
+        outcome = conclude(warnings, recorder, clock, task, trainer.evaluated, spec, folder, device)
     evaluated(budget.iterations)
     return outcome
+
+
+def begin(iteration: int, spec: RunSpec, trainer: Trainer) -> float:
+    """Random states and learning rate of a step; returns the latter."""
+    seed_everything(spec.seed, iteration, distributed.rank())
+    factor = optimization.lr_factor(spec.train.schedule, iteration, spec.budget.iterations)
+    lr = spec.train.optimizer.lr * factor
+    optimization.set_lr(trainer.optimizer, lr)
+    return lr
 
 
 def conclude(
@@ -118,46 +129,6 @@ def conclude(
     recorder.evaluation(spec.budget.iterations, evaluation)
     costs = cost(spec, seconds, clock.seconds - seconds, device)
     return Outcome(evaluation, costs, recorder.skipped_steps, warnings + evaluation.warnings)
-
-
-def build_task(spec: RunSpec) -> Task:
-    """The task of a run, with the data that the run was planned with.
-
-    Raises:
-        InputError: the data found here are others.
-    """
-    task = tasks.build(spec)
-    if task.data.digest != spec.data_digest:
-        raise InputError(
-            f"data set {spec.data.name!r}: its digest here is {task.data.digest}, expected {spec.data_digest}, which "
-            "the run was planned with; the data have changed or differ between machines"
-        )
-    return task
-
-
-def build_model(task: Task, spec: RunSpec, folder: RunFolder) -> nn.Module:
-    """The network and loss of a run, with the weights of the run that it starts from, if it does.
-
-    Raises:
-        TrainingFailed: that run has not finished, or its weights are not there.
-        InputError: its weights are not those of this model.
-    """
-    model = task.build_model()
-    if spec.origin:
-        try:
-            weights = origin.load_weights(spec.origin, folder.path.parent.parent)
-        except origin.OriginMissing as error:
-            raise TrainingFailed(str(error)) from error
-        model.start_from(weights)  # type: ignore[operator]
-    return model
-
-
-def mixing_warnings(task: Task, accumulate: int) -> list[str]:
-    """What a reader of a result should know where training images are mixed."""
-    shares = distributed.world_size() * accumulate
-    if not task.data.mixes or shares == 1:
-        return []
-    return [f"images are mixed within each of {shares} shares of a batch: the result depends on their number"]
 
 
 def look(recorder: Recorder, iteration: int, evaluate: Callable[..., Evaluation], *arguments: Any) -> list[str]:
@@ -245,6 +216,7 @@ def restore(trainer: Trainer, checkpoints: Checkpoints) -> tuple[int, float, lis
             logger.warning("%s; continuing from iteration %d", warning, iteration)
     iteration = distributed.from_first_rank(iteration)
     if iteration and not state:
+        fetch_checkpoint(checkpoints.folder, iteration)
         state = checkpoints.load(iteration)
     if state:
         trainer.load_state_dict(state)

@@ -6,19 +6,19 @@ import contextlib
 import json
 import logging
 import os
-import re
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eqbench import stopping, value_schedule
-from eqbench.errors import EqbenchError
+from eqbench import stopping, supervision, value_schedule
+from eqbench.cause import cause
 from eqbench.run_folder import RunFolder
 from eqbench.run_result import evaluations, finished_result
 from eqbench.run_spec import RunSpec
+from eqbench.storage import suite_mirror, training
+from eqbench.storage.driving import following
 
 if TYPE_CHECKING:
     import torch
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_LOOKS = 0.5
-SECONDS_OF_AN_EVALUATION = 4 * 3600
-"""At most: the other workers wait for the first one, which has it done."""
 
 
 def run_trial(config: dict[str, Any]) -> None:
@@ -39,26 +37,29 @@ def run_trial(config: dict[str, Any]) -> None:
     from ray import tune
     from ray.exceptions import RayActorError
 
-    run = RunFolder(Path(config["run"]))
+    run = training.run_here(config)
     if not run.spec_file.exists():
         tune.report({"ended": True, "failure": f"{run.path} is not there: --storage must be shared by all machines"})
         return
     spec = run.read_spec()
     fitting = ThreadPoolExecutor(max_workers=1).submit(_fit, spec, config)
     reported = run.newest_checkpoint
-    while not fitting.done():
-        wait([fitting], timeout=SECONDS_BETWEEN_LOOKS)
-        for iteration, metrics in evaluations(run, after=reported).items():
-            reported = iteration
-            tune.report(report_of(spec, iteration, metrics))
+    with following(run.path):
+        while not fitting.done():
+            wait([fitting], timeout=SECONDS_BETWEEN_LOOKS)
+            for iteration, metrics in evaluations(run, after=reported).items():
+                reported = iteration
+                tune.report(report_of(spec, iteration, metrics))
     try:
         ending = fitting.result()
     except RayActorError:  # a helper process of Ray was lost, not a worker: Tune starts the trial again
         raise
     except Exception as error:
-        ending = {"failure": cause(error), "traceback": traceback.format_exc()}
+        reasons = [*supervision.stuck(run), cause(error)]
+        ending = {"failure": reasons[0], "traceback": traceback.format_exc()}
     if "failure" in ending:
         _write_error(run, ending)
+        suite_mirror.try_to_settle(run.path)
     tune.report({"ended": True, **ending})
 
 
@@ -83,7 +84,7 @@ def run_alone(config: dict[str, Any]) -> None:
 
     with contextlib.suppress(FileNotFoundError):  # another machine of a cluster; there, Ray has set the folder
         os.chdir(config["folder"])
-    run = RunFolder(Path(config["run"]))
+    run = training.run_here(config)
     if not run.spec_file.exists():
         tune.report({"ended": True, "failure": f"{run.path} is not there: --storage must be shared by all machines"})
         return
@@ -94,29 +95,39 @@ def run_alone(config: dict[str, Any]) -> None:
     def evaluated(iteration: int) -> None:
         tune.report(report_of(spec, iteration, evaluations(run, after=iteration - 1).get(iteration, {})))
 
+    failure: Mapping[str, str] | None
     if spec.population:
         failure = train_member(run, device, config["code"], config["every_epochs"], evaluated)
+        _conclude(run, spec, failure)
     else:
-        with run.exclusively():
-            failure = train_and_record(run, device, code=config["code"], evaluated=evaluated)
-    if failure:
-        _write_error(run, failure)
-    else:
-        _draw(run, spec)
+        with run.exclusively(), training.mirrored(run) as unwritten:
+            with supervision.watching(run, spec.resources.stuck_minutes) as watch:
+                failure = train_and_record(run, device, code=config["code"], evaluated=evaluated, watch=watch)
+            _conclude(run, spec, failure)
+        failure = failure or unwritten
     tune.report({"ended": True, **(failure or {"result": json.dumps(run.read_result())})})
 
 
-def _write_error(run: RunFolder, failure: dict[str, str]) -> None:
+def _conclude(run: RunFolder, spec: RunSpec, failure: Mapping[str, str] | None) -> None:
+    """Write why a run has failed, and draw it; its driver does where it has dropped what came after a stop."""
+    if failure:
+        _write_error(run, failure)
+    if not stopping.is_marked(run):
+        draw(run, spec)
+
+
+def _write_error(run: RunFolder, failure: Mapping[str, str]) -> None:
     with contextlib.suppress(OSError):  # a full disk may be what made it fail
         run.error_file.write_text(failure["traceback"])
 
 
-def _draw(run: RunFolder, spec: RunSpec) -> None:
-    """The figures of a run that has finished; a picture that cannot be drawn is only logged."""
-    from eqbench.plots import figures
+def draw(run: RunFolder, spec: RunSpec) -> None:
+    """The figures of a run that has ended, of what it has recorded; a picture that cannot be drawn is only logged."""
+    if run.events_file.exists():
+        from eqbench.plots import figures
 
-    for problem in figures.draw_own(run, spec):
-        logger.warning("%s: %s", spec.name, problem)
+        for problem in figures.draw_own(run, spec):
+            logger.warning("%s: %s", spec.name, problem)
 
 
 def _fit(spec: RunSpec, config: dict[str, Any]) -> dict[str, str]:
@@ -127,14 +138,16 @@ def _fit(spec: RunSpec, config: dict[str, Any]) -> dict[str, str]:
     per_worker: dict[str, float] = {"CPU": resources.cpus_per_worker}
     if resources.gpus_per_worker:
         per_worker["GPU"] = resources.gpus_per_worker
+    number: Any = (resources.min_workers, resources.num_workers) if resources.min_workers else resources.num_workers
     trainer = TorchTrainer(
         _worker,  # type: ignore[arg-type]  # Ray passes on what it returns
         train_loop_config=config,
         torch_config=TorchConfig(
-            backend="nccl" if resources.gpus_per_worker else "gloo", timeout_s=SECONDS_OF_AN_EVALUATION
+            backend="nccl" if resources.gpus_per_worker else "gloo",
+            timeout_s=supervision.SECONDS_OF_AN_EVALUATION,
         ),
         scaling_config=ScalingConfig(
-            num_workers=resources.num_workers,
+            num_workers=number,
             use_gpu=resources.gpus_per_worker > 0,
             resources_per_worker=per_worker,
         ),
@@ -159,15 +172,18 @@ def _worker(config: dict[str, Any]) -> dict[str, str]:
 
     with contextlib.suppress(FileNotFoundError):  # another machine of a cluster; there, Ray has set the folder
         os.chdir(config["folder"])  # relative paths in a suite are the user's
-    run = RunFolder(Path(config["run"]))
+    run = training.run_here(config)
     context = ray.train.get_context()
     first = context.get_world_rank() == 0
     alone = context.get_world_size() == 1
-    with run.exclusively() if first else contextlib.nullcontext():
-        failure = train_and_record(run, ray.train.torch.get_device(), code=config["code"], first=first, alone=alone)
-    if first and not failure:
-        _draw(run, run.read_spec())
-    return failure or {"result": json.dumps(run.read_result() if first else None)}
+    spec = run.read_spec()
+    with run.exclusively() if first else contextlib.nullcontext(), training.mirrored(run, first) as unwritten:
+        with supervision.watching(run, spec.resources.stuck_minutes, supervision.PreemptionNotice()) as watch:
+            device = ray.train.torch.get_device()
+            failure = train_and_record(run, device, code=config["code"], first=first, alone=alone, watch=watch)
+        if first:
+            _conclude(run, spec, failure)
+    return dict(failure or unwritten) or {"result": json.dumps(run.read_result() if first else None)}
 
 
 def train_and_record(
@@ -179,11 +195,12 @@ def train_and_record(
     alone: bool = True,
     evaluated: Callable[[int], None] | None = None,
     begins: bool = True,
+    watch: supervision.Supervision = supervision.UNWATCHED,
 ) -> dict[str, str] | None:
     """Train the run of a folder in this process (with or without Ray) and write its result.
 
     Args:
-        evaluated: see `eqbench.train_loop.train`.
+        evaluated, watch: see `eqbench.train_loop.train`.
         begins: whether this counts as an attempt; not where a run only goes on after it waited for others.
 
     Returns:
@@ -199,7 +216,7 @@ def train_and_record(
         run.start_attempt()
         stopping.clear(run)
     try:
-        outcome = train(value_schedule.in_force(spec, run), run, device, evaluated or ignore)
+        outcome = train(value_schedule.in_force(spec, run), run, device, evaluated or ignore, watch)
     except TrainingFailed as error:
         return {"failure": str(error), "traceback": traceback.format_exc()}
     except stopping.Stopped as error:
@@ -213,24 +230,3 @@ def train_and_record(
     if first and not stopping.is_marked(run):
         run.write_result(finished_result(spec, run, outcome, code))
     return None
-
-
-def cause(error: BaseException) -> str:
-    """One line: the error that a worker raised, out of what Ray wrapped around it; ours say what there is to say."""
-    from ray.exceptions import RayActorError
-
-    failures = getattr(error, "worker_failures", None)
-    if failures:
-        error = next(iter(failures.values()))
-    while hasattr(error, "cause") or not isinstance(error, EqbenchError):
-        inner = getattr(error, "cause", None) or getattr(error, "health_check_failure", None) or error.__cause__
-        if not isinstance(inner, BaseException) or inner is error:
-            break
-        error = inner
-    if isinstance(error, RayActorError):
-        return "a worker process died: killed, out of memory, or crashed; its log is in Ray's session folder"
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or ["no message"]
-    wrapped = any("Traceback (most recent call last)" in line for line in lines)  # Ray's, or a DataLoader's
-    kind = type(error).__name__
-    said = re.sub(rf"^[\w.]*\b{kind}: ", "", lines[-1]) if wrapped else "; ".join(lines)
-    return f"{kind}: {said}"[:500]

@@ -1,8 +1,10 @@
-"""Losses for suites of the tests: one that raises, one that diverges, one that waits in the middle of an epoch."""
+"""Losses for suites of the tests: they raise, diverge, end their process, or wait in the middle of an epoch."""
 
 from __future__ import annotations
 
 import os
+import signal
+import threading
 import time
 from pathlib import Path
 
@@ -15,6 +17,14 @@ class Breaks(CrossEntropy):
 
     def terms(self, batch: Batch) -> Terms:
         raise RuntimeError("the loss is broken\nand a second line")
+
+
+class Dies(CrossEntropy):
+    """Its process is killed at its first batch."""
+
+    def terms(self, batch: Batch) -> Terms:
+        os.kill(os.getpid(), signal.SIGKILL)
+        return super().terms(batch)
 
 
 class Diverges(CrossEntropy):
@@ -51,5 +61,27 @@ class Waits(CrossEntropy):
         if not self._patient and wait.exists() and int(wait.read_text()) == self._steps:
             (self._folder / f"waiting-{os.getpid()}").touch()
             while wait.exists():
+                time.sleep(0.02)
+        return super().terms(batch)
+
+
+class MeetsTrouble(Waits):
+    """In its first process it never returns from step 6; the next one waits before step 8, as `Waits` does."""
+
+    def terms(self, batch: Batch) -> Terms:
+        first = self._folder / "first"
+        if self._steps == 5 and not first.exists():
+            first.touch()
+            threading.Event().wait()
+        return super().terms(batch)
+
+
+class MeetsNotice(Waits):
+    """Waits before step 3 until its process has heard that a machine will go, and before step 10 as `Waits` does."""
+
+    def terms(self, batch: Batch) -> Terms:
+        if self._steps == 2 and not (self._folder / "noticed").exists():
+            (self._folder / f"ready-{os.getpid()}").touch()
+            while any(thread.name == "preemption-notice" for thread in threading.enumerate()):
                 time.sleep(0.02)
         return super().terms(batch)

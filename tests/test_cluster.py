@@ -46,6 +46,34 @@ def test_concurrency(resources: Resources, nodes: list[dict[str, float]], runs: 
     assert cluster.concurrency(resources, nodes) == runs
 
 
+def test_a_run_that_may_have_fewer_workers_goes_alone_where_there_is_no_room_for_all() -> None:
+    fewer = Resources(num_workers=4, min_workers=2)
+    assert cluster.concurrency(fewer, [{"CPU": 8.0}]) == 2
+    assert cluster.concurrency(fewer, [{"CPU": 3.0}]) == 1
+    with pytest.raises(EnvironmentProblem, match=r"2 worker.* room for 1"):
+        cluster.concurrency(fewer, [{"CPU": 1.0}])
+
+
+FIXED = "node_aae082d87ea969d49bf7dceb7758d5bc5e3367a6c1e35f9ffd520da1"
+
+
+@pytest.mark.parametrize(
+    ("types", "cpus", "runs", "room"),
+    [
+        ([FIXED, FIXED], 3, 100, 3),
+        ([FIXED, "ray.worker.spot"], 3, 100, cluster.RUNS_WHILE_GROWING),
+        (["ray.head.default"], 0, 2, 2),
+        (["ray.head.default"], 40, 100, 40),
+    ],
+)
+def test_a_cluster_that_grows_has_room_for_more(
+    types: list[str], cpus: int, runs: int, room: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "node_resources", lambda: [{"CPU": float(cpus)}])
+    monkeypatch.setattr(cluster, "_node_types", lambda: types)
+    assert cluster.room_for(shape(), runs) == room
+
+
 @pytest.mark.parametrize(
     ("resources", "nodes", "message"),
     [
@@ -87,16 +115,12 @@ def test_the_impossible_is_refused_with_the_numbers(
 def test_a_cluster_that_is_not_there(address: str, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in cluster.DRIVER_ENVIRONMENT:
         monkeypatch.setenv(name, os.environ.get(name, cluster.DRIVER_ENVIRONMENT[name]))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = address.format(closed=probe.getsockname()[1])
-    monkeypatch.setenv("RAY_ADDRESS", address)
     started = time.monotonic()
-    with (
-        pytest.raises(
-            EnvironmentProblem, match=rf"^cannot connect to the cluster at RAY_ADDRESS={address}: .*{reason}"
-        ),
-        cluster.connected(),
-    ):
-        pass
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))  # nobody else gets the port as long as it is bound
+        address = address.format(closed=probe.getsockname()[1])
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        said = rf"^cannot connect to the cluster at RAY_ADDRESS={address}: .*{reason}"
+        with pytest.raises(EnvironmentProblem, match=said), cluster.connected():
+            pass
     assert time.monotonic() - started < 3 * cluster.SECONDS_TO_ANSWER

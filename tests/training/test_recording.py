@@ -76,14 +76,27 @@ def test_speed_after_a_resume_counts_no_earlier_samples(tmp_path: Path) -> None:
     assert metrics(run)["train/samples_per_second"] == pytest.approx(8 / 10, rel=0.1)
 
 
-def test_ratios_are_means_over_the_classes_of_a_group_and_over_losses(tmp_path: Path) -> None:
+def test_ratios_are_medians_over_the_classes_of_a_group_of_sums_over_losses(tmp_path: Path) -> None:
     made, run = recorder(tmp_path, loss([4, 1, 0], [2, 2, 5]), loss([6, 3, 1], [2, 2, 0.5]))
     made.task.data.groups = ("many", "few", "few")  # type: ignore[misc]
     made.record(1, lr=0.1)
-    assert metrics(run)["gradient/ratio_many"] == pytest.approx((2 + 3) / 2)
-    assert metrics(run)["gradient/ratio_few"] == pytest.approx(((0.5 + 1.5) / 2 + (0 + 2) / 2) / 2)
+    assert metrics(run)["gradient/ratio_many"] == pytest.approx(10 / 4)
+    assert metrics(run)["gradient/ratio_few"] == pytest.approx((4 / 4 + 1 / 5.5) / 2)
     assert "gradient/ratio_medium" not in metrics(run)
     assert metrics(run)["gradient/saturated_fraction"] == pytest.approx((1 / 3 + 3 / 3) / 2)
+
+
+@pytest.mark.parametrize("name", ["efl", "sigmoid_eql", "cross_entropy"])
+def test_ratios_are_neither_limited_nor_assumed(tmp_path: Path, name: str) -> None:
+    """Whatever the loss makes of its own: EFL limits it to 1, Sigmoid-EQL has 100 before any evidence."""
+    built = losses.build(name, num_classes=3)
+    built.statistics.positive += torch.tensor([12.0, 0.0, 0.0])
+    built.statistics.negative += torch.tensor([2.0, 4.0, 0.0])
+    made, run = recorder(tmp_path, built)
+    made.task.data.groups = ("many", "medium", "few")  # type: ignore[misc]
+    made.record(1, lr=0.1)
+    ratios = {name: value for name, value in metrics(run).items() if name.startswith("gradient/ratio_")}
+    assert ratios == {"gradient/ratio_many": 6.0, "gradient/ratio_medium": 0.0}
 
 
 def test_what_is_not_a_number_is_left_out(tmp_path: Path) -> None:

@@ -92,8 +92,24 @@ def test_attempts_are_counted_and_forget_how_the_last_one_ended(run: RunFolder) 
 def test_files_that_a_crash_cut_off_count_as_absent(content: str | bytes, run: RunFolder) -> None:
     for file in (run.state_file, run.result_file):
         file.write_bytes(content.encode() if isinstance(content, str) else content)
-    assert (run.attempts, run.finished) == (0, False)
+    assert (run.attempts, run.finished, run.read_result()) == (0, False, None)
+    with pytest.raises(InputError) as refused:
+        run.intact_result()
+    assert str(refused.value).startswith(f"{run.result_file}: cannot be read (")
     assert run.start_attempt() == 1
+
+
+@pytest.mark.parametrize("attempt", ['"x"', "[1]", "null", "-1", "true", "1.5"])
+def test_a_number_of_attempts_that_is_none_counts_as_absent(attempt: str, run: RunFolder) -> None:
+    run.state_file.write_text(f'{{"attempt": {attempt}}}')
+    assert run.attempts == 0
+
+
+def test_a_folder_in_the_place_of_a_result(run: RunFolder) -> None:
+    run.result_file.mkdir()
+    assert not run.finished
+    with pytest.raises(InputError, match=r"result.json: cannot be read \(it is a folder\)"):
+        run.intact_result()
 
 
 def test_only_a_finished_result_makes_a_run_finished(run: RunFolder) -> None:
@@ -111,7 +127,7 @@ def test_a_result_of_another_schema_is_refused(version: Any, run: RunFolder) -> 
     assert str(refused.value) == f"{run.result_file}: schema_version: {version!r} is not known here; expected 1"
 
 
-@pytest.mark.parametrize(("key", "value"), [("status", None), ("metrics", [1]), ("cost", 3)])
+@pytest.mark.parametrize(("key", "value"), [("status", None), ("metrics", [1]), ("cost", 3), ("main_metric", 5)])
 def test_a_file_that_is_not_a_result_is_refused(key: str, value: Any, run: RunFolder) -> None:
     run.write_result({**RESULT, key: value})
     with pytest.raises(InputError) as refused:
@@ -271,12 +287,39 @@ def test_the_plan_comes_first_and_in_its_order(suite: SuiteFolder) -> None:
     assert suite.suite_file.read_text() == "name: tiny\n"
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"run_ids": 3}', b"\xff"])
-def test_a_damaged_plan_is_an_empty_one(content: bytes, suite: SuiteFolder) -> None:
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"[]", b"{}", b'{"run_ids": 3}', b'{"run_ids": [1]}', b'{"run_ids": [], "left_out": 1}', b"\xff"],
+)
+def test_a_damaged_plan_is_refused_and_an_absent_one_is_empty(content: bytes, suite: SuiteFolder) -> None:
     suite.write_plan(specs(1), "")
     suite.plan_file.write_bytes(content)
-    assert suite.read_plan() == []
-    assert len(suite.planned()) == 1
+    for reading in (suite.read_plan, suite.planned, suite.left_out):
+        with pytest.raises(InputError) as refused:
+            reading()
+        assert str(refused.value).startswith(f"{suite.plan_file}: ")
+        assert str(refused.value).endswith("; delete it, and the next `eqbench run` writes it anew")
+    suite.plan_file.unlink()
+    assert (suite.read_plan(), len(suite.planned())) == ([], 1)
+
+
+def test_a_run_whose_run_yaml_is_gone_is_known_by_its_result(suite: SuiteFolder) -> None:
+    first, second = specs(1, 2)
+    suite.write_plan([first, second], "")
+    run = suite.run(first.run_id)
+    run.write_result({**RESULT, "spec": first.model_dump(mode="json")})
+    run.spec_file.unlink()
+    suite.run(second.run_id).spec_file.unlink()
+    assert [found.read_spec() for found in suite.runs()] == [first]
+    run.write_result(RESULT)
+    with pytest.raises(FileNotFoundError):
+        run.read_spec()
+
+
+def test_suites_are_found_below_the_home_folder(suite: SuiteFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    suite.write_plan([], "")
+    monkeypatch.setenv("HOME", str(suite.path.parents[1]))
+    assert [found.path for found in suites_in(Path("~/runs"))] == [suite.path]
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:

@@ -154,7 +154,7 @@ class RarelyJudged(Classification):
     """Classification of which only the second evaluation in a process succeeds."""
 
     def evaluator(self, folder: RunFolder) -> Evaluator:
-        return FailingFirst(self.data)
+        return FailingFirst(self.data, folder, drawn=0)
 
 
 class FailingFirst(ClassificationEvaluator):
@@ -283,7 +283,7 @@ def in_group(world_size: int, target: Callable[..., Any], run: RunFolder, *args:
         member.start()
     for member in members:
         member.join()
-    return [torch.load(file) for file in sorted(run.path.glob("rank*.pt"))]
+    return [torch.load(file, weights_only=True) for file in sorted(run.path.glob("rank*.pt"))]
 
 
 def _member(rank: int, world_size: int, target: Callable[..., Any], run: RunFolder, *args: Any) -> None:

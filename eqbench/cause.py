@@ -1,0 +1,49 @@
+"""Why a run failed, in one line, out of what Ray wraps around the error of a worker."""
+
+from __future__ import annotations
+
+import re
+
+from eqbench.errors import EqbenchError
+
+LONGEST = 500
+COLLATERAL = re.compile(r"[Cc]onnection (closed|reset|refused)|[Bb]roken pipe|NCCL|Gloo|gloo|watchdog")
+"""What the other workers of a group say when one of them is lost."""
+
+
+def cause(error: BaseException) -> str:
+    """The error that a worker raised, of several the one that led to the others; ours say what there is to say."""
+    from ray.exceptions import OutOfMemoryError, RayActorError
+
+    failures = [_innermost(each) for each in getattr(error, "worker_failures", {}).values()] or [_innermost(error)]
+    first = min(failures, key=_distance)
+    if any(isinstance(each, OutOfMemoryError) for each in failures):
+        return (
+            "out of memory: a node ran low and Ray ended a worker; a larger train.accumulate has less of a batch in "
+            "memory at once, fewer loader_processes need less, with more cpus_per_worker fewer runs share a node"
+        )
+    if isinstance(first, RayActorError):
+        return "a worker process died: killed, out of memory, or crashed; its log is in Ray's session folder"
+    lines = [line.strip() for line in str(first).splitlines() if line.strip()] or ["no message"]
+    wrapped = any("Traceback (most recent call last)" in line for line in lines)  # Ray's, or a DataLoader's
+    kind = type(first).__name__
+    said = re.sub(rf"^[\w.]*\b{kind}: ", "", lines[-1]) if wrapped else "; ".join(lines)
+    return f"{kind}: {said}"[:LONGEST]
+
+
+def _innermost(error: BaseException) -> BaseException:
+    while hasattr(error, "cause") or not isinstance(error, EqbenchError):
+        inner = getattr(error, "cause", None) or getattr(error, "health_check_failure", None) or error.__cause__
+        if not isinstance(inner, BaseException) or inner is error:
+            break
+        error = inner
+    return error
+
+
+def _distance(error: BaseException) -> int:
+    """How far it is from what went wrong: an error of its own, a lost process, a lost connection to one."""
+    from ray.exceptions import RayActorError
+
+    if isinstance(error, RayActorError):
+        return 1
+    return 2 if COLLATERAL.search(str(error)) else 0
