@@ -16,7 +16,7 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
 LARGE_DOWNLOADS := awk '/^ *(Downloading|Using cached) .*\(([0-9][0-9][0-9]+\.[0-9]+ MB|[0-9.]+ GB)\)/ { print; fflush() }'
 INSTALL := $(PY) -m pip install --disable-pip-version-check --progress-bar off --log $(VENV)/install.log -c constraints.txt
 
-.PHONY: help quickstart sweep test bench lint doctor clean distclean
+.PHONY: help quickstart sweep test bench soak lint doctor clean distclean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):[^#]*## /\1#/p' Makefile | while IFS='#' read -r name text; do \
@@ -30,7 +30,7 @@ sweep: $(VENV)/.installed ## search hyperparameters on the digits: suites/sweeps
 
 # Three parts at the same time, since each waits a lot: for Ray, for servers, for processes that it has killed.
 # Without `set -m` the shell would start those in the background with Ctrl-C ignored, for themselves and what they start.
-TESTS_ASIDE := eqbench tests/losses tests/models tests/data tests/evaluation
+TESTS_ASIDE := eqbench tests/losses tests/models tests/data tests/evaluation tests/sweep tests/leaderboard tests/plots
 TESTS_WITH_RAY := $(shell grep -lr 'mark\.ray' tests --include='test_*.py')
 test: $(VENV)/.installed-dev ## every test but the slow comparisons of `make bench`
 	@set -m; \
@@ -38,14 +38,17 @@ test: $(VENV)/.installed-dev ## every test but the slow comparisons of `make ben
 	$(PY) -m pytest -m 'not ray' -p no:cacheprovider $(TESTS_ASIDE) >$(VENV)/tests-aside.log 2>&1 & aside=$$!; \
 	set +m; \
 	trap 'kill -INT -- -$$ray -$$aside 2>/dev/null' INT TERM; \
-	$(PY) -m pytest -m 'not ray' $(TESTS_ASIDE:%=--ignore %); failed=$$?; \
+	$(PY) -m pytest -m 'not ray' tests $(TESTS_ASIDE:%=--ignore %); failed=$$?; \
 	wait $$aside || failed=$$?; wait $$ray || failed=$$?; \
-	echo "Losses, models, data, evaluation:"; cat $(VENV)/tests-aside.log; \
+	echo "$(TESTS_ASIDE):"; cat $(VENV)/tests-aside.log; \
 	echo "Tests with Ray:"; cat $(VENV)/tests-with-ray.log; \
 	exit $$failed
 
 bench: $(VENV)/.installed-dev ## measure speed and memory beside other implementations
 	@$(PY) -m tests.benchmarks
+
+soak: $(VENV)/.installed-dev ## 30 minutes of random kills on a small cluster; every run must come out unharmed
+	@$(PY) -m tests.benchmarks.soak
 
 lint: $(VENV)/.installed-dev ## ruff and mypy, as the continuous integration runs them
 	@$(VENV)/bin/ruff check .

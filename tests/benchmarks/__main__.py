@@ -20,6 +20,7 @@ BENCHMARKS = {
     "losses": "time and memory of the losses beside eager spellings and other implementations",
     "lvis_index": "building and opening the index of an LVIS-size file, beside lvis, pycocotools and hotcoco",
     "image_loading": "images per second from disk to a ready batch beside torchvision's ImageFolder; waiting for data",
+    "scaling": "the same suite with one and two runs at once; what the driver of 200 queued runs costs",
     "leaderboard_size": "every format of the leaderboard, and the frame, from a storage of 10,000 runs",
     "losses_gpu": "the same on a GPU, beside reading the logits and writing the gradient; nothing without one",
 }
