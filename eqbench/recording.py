@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
-from eqbench import distributed, losses, stopping, value_schedule
+from eqbench import distributed, gradient_ratio, losses, stopping, value_schedule
 from eqbench.evaluation.tables import packed
 from eqbench.run_folder import RunFolder, write_atomically
 from eqbench.run_spec import Budget
@@ -151,13 +152,13 @@ class Recorder:
     def _gradient_metrics(self) -> dict[str, float]:
         if not self.losses:
             return {}
-        groups = list(self.task.data.groups)
-        ratio = torch.stack([loss.statistics.ratio.cpu() for _, loss in self.losses]).mean(dim=0)
-        metrics = {}
-        for group in self.task.data.group_names:
-            members = [ratio[class_id] for class_id, name in enumerate(groups) if name == group]
-            if members:
-                metrics[f"gradient/ratio_{group}"] = torch.stack(members).mean().item()
+        totals = [torch.stack([loss.statistics.positive, loss.statistics.negative]).cpu() for _, loss in self.losses]
+        ratios = gradient_ratio.of_totals(*torch.stack(totals).sum(dim=0).numpy())
+        groups = np.array(self.task.data.groups)
+        metrics = {
+            f"gradient/ratio_{group}": gradient_ratio.of_group(ratios[groups == group])
+            for group in self.task.data.group_names
+        }
         saturated = [float(loss.statistics.saturated_fraction) for _, loss in self.losses]
         metrics["gradient/saturated_fraction"] = sum(saturated) / len(saturated)
         return metrics

@@ -18,12 +18,36 @@ from eqbench.errors import InputError
 from eqbench.evaluation import tables
 
 FILE = "predictions.parquet"
+RESAMPLES = 2000
 Floats = NDArray[np.float64]
 
 
-class ImageTotals(ABC):
+class ByImage(ABC):
+    """What a run found in each of `number` images: its metrics can be computed anew of any sample of them."""
+
+    number: int
+
+    @property
+    def resamples(self) -> int:
+        """How many samples are worth their time."""
+        return RESAMPLES
+
+    @abstractmethod
+    def resampled(self, times: Floats) -> dict[str, Floats]:
+        """The metrics, (R,) each, of samples that hold each image so many times, (R, N)."""
+
+    @abstractmethod
+    def same_images(self, other: ByImage) -> bool:
+        """Whether both are of the same images in the same order, as far as can be told."""
+
+    def of_all(self) -> dict[str, float]:
+        """The metrics over all images."""
+        return {name: float(value[0]) for name, value in self.resampled(np.ones((1, self.number))).items()}
+
+
+class ImageTotals(ByImage):
     """`totals`: an (N, Q * C) scipy.sparse array, sum by sum; `labels`: what does not depend on the run, to tell
-    whether two runs were judged on the same images."""
+    whether two runs were judged on the same images. An image without a labelled pixel is none of the N."""
 
     names: ClassVar[tuple[str, ...]]
 
@@ -40,6 +64,7 @@ class ImageTotals(ABC):
         self.num_classes = num_classes
         self._groups = {prefix: np.asarray(names, object) for prefix, names in groups.items()}
         self.totals, self.labels = self._count(columns)
+        self.number = self.totals.shape[0]
 
     @abstractmethod
     def _count(self, columns: Mapping[str, NDArray[Any]]) -> tuple[Any, NDArray[Any]]: ...
@@ -48,18 +73,16 @@ class ImageTotals(ABC):
     def metrics(self, sums: Floats) -> dict[str, Floats]:
         """The metrics, (R,) each, of sums (R, Q * C)."""
 
-    def same_images(self, other: ImageTotals) -> bool:
-        """Whether both are of the same images in the same order, as far as can be told."""
+    def resampled(self, times: Floats) -> dict[str, Floats]:
+        return self.metrics((self.totals.T @ times.T).T)
+
+    def same_images(self, other: ByImage) -> bool:
         return (
-            type(self) is type(other)
+            isinstance(other, ImageTotals)
+            and type(self) is type(other)
             and self.totals.shape == other.totals.shape
             and np.array_equal(self.labels, other.labels)
         )
-
-    def of_all(self) -> dict[str, float]:
-        """The metrics over all images."""
-        sums = np.asarray(self.totals.sum(axis=0), np.float64).reshape(1, -1)
-        return {name: float(value[0]) for name, value in self.metrics(sums).items()}
 
     def _by_name(self, sums: Floats) -> list[Floats]:
         return list(np.moveaxis(sums.reshape(len(sums), len(self.names), self.num_classes), 1, 0))
@@ -67,12 +90,12 @@ class ImageTotals(ABC):
     def _sparse(self, image: NDArray[Any], class_id: NDArray[Any], values: Sequence[NDArray[Any]]) -> Any:
         from scipy.sparse import csr_array
 
-        number = int(image.max()) + 1 if len(image) else 0
         columns = np.concatenate([class_id.astype(np.int64) + place * self.num_classes for place in range(len(values))])
         entries = np.concatenate([value.astype(np.float64) for value in values])
         kept = entries != 0
-        rows = np.tile(image, len(values))
-        shape = (number, len(values) * self.num_classes)
+        there, place = np.unique(image, return_inverse=True)
+        rows = np.tile(place, len(values))
+        shape = (len(there), len(values) * self.num_classes)
         return csr_array((entries[kept], (rows[kept], columns[kept])), shape=shape)
 
     def _means(self, values: Floats, prefix: str, groups: str = "") -> dict[str, Floats]:
@@ -156,13 +179,16 @@ def read(evaluation: Path, groups: Mapping[str, Sequence[str]]) -> ImageTotals |
         return None
     kind = next((name for name in KINDS if name in table.column_names), "prediction")
     num_classes = len(next(iter(groups.values())))
-    table = tables.read(file, NEEDED[kind])
+    table = tables.read(file, NEEDED[kind], whole=NEEDED[kind])
     columns = {name: table[name].to_numpy() for name in NEEDED[kind]}
     ids = columns["label" if kind == "prediction" else "class_id"]
     if len(ids) and not 0 <= ids.min() <= ids.max() < num_classes:
         raise InputError(f"{file}: classes {ids.min()} to {ids.max()}; per_class.parquet has 0 to {num_classes - 1}")
-    if len(ids) and columns["image"].min() < 0:
-        raise InputError(f"{file}: image {columns['image'].min()}; expected 0 or more")
+    images = columns["image"]
+    if len(images) and images.min() < 0:
+        raise InputError(f"{file}: image {images.min()}; expected 0 or more")
+    if kind == "prediction" and not np.array_equal(np.sort(images), np.arange(len(images))):
+        raise InputError(f"{file}: images {images.min()} to {images.max()} in {len(images)} rows; expected one of each")
     return KINDS[kind](columns, groups, num_classes)
 
 

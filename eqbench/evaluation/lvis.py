@@ -132,6 +132,14 @@ def _matched(truth: GroundTruth, pieces: Iterator[Columns], iou_type: IouType, m
     parameters.max_dets = [max_dets]
     categories = [truth.categories[key] for key in truth.category_ids.tolist()]
     streaming = hotcoco.StreamingEval(categories, iou_type, not truth.exhaustive, parameters)
+    feed(streaming, truth, pieces, iou_type, max_dets)
+    evaluation = streaming.finalize()
+    evaluation.accumulate()
+    return dict(evaluation.eval or {})
+
+
+def feed(streaming: Any, truth: GroundTruth, pieces: Iterator[Columns], iou_type: IouType, max_dets: int) -> None:
+    """Call `streaming.update` with all images, some at a time, those without detections last."""
     ahead = set(truth.image_ids.tolist())
     for piece in pieces:
         best = piece.best(max_dets)
@@ -141,9 +149,6 @@ def _matched(truth: GroundTruth, pieces: Iterator[Columns], iou_type: IouType, m
     rest = sorted(ahead)
     for first in range(0, len(rest), IMAGES_AT_ONCE):
         _feed(streaming, truth, iou_type, rest[first : first + IMAGES_AT_ONCE], None, np.empty(0, np.int64))
-    evaluation = streaming.finalize()
-    evaluation.accumulate()
-    return dict(evaluation.eval or {})
 
 
 def _batches(piece: Columns, best: NDArray[np.int64]) -> Iterator[tuple[list[int], NDArray[np.int64]]]:

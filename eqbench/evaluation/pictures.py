@@ -68,9 +68,10 @@ def draw(
     return page
 
 
-def save(page: Image.Image, file: Path) -> None:
+def save(page: Image.Image, file: Path, *, optimize: bool = True) -> None:
+    """As PNG, as small as it gets or, without `optimize`, as fast as it goes."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    page.save(file, optimize=True)
+    page.save(file, optimize=optimize, compress_level=1)  # `optimize` has the highest level anyway
 
 
 def _mark(

@@ -33,11 +33,15 @@ def packed(columns: Mapping[str, NDArray[Any]]) -> bytes:
     return content
 
 
-def read(file: Path, needed: Sequence[str]) -> Any:
+def read(file: Path, needed: Sequence[str], whole: Sequence[str] = ()) -> Any:
     """The pyarrow table of a file; None if it is not there.
 
+    Args:
+        needed: columns that it must have.
+        whole: those of them that hold whole numbers, or true and false, in every row.
+
     Raises:
-        InputError: it is not Parquet, or lacks a column that is needed.
+        InputError: it is not Parquet, or lacks a column that is needed, or such a column holds something else.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -52,4 +56,10 @@ def read(file: Path, needed: Sequence[str]) -> Any:
     if lacking:
         there = ", ".join(table.column_names)
         raise InputError(f"{file}: column {lacking[0]!r} is missing; there are {there}")
+    for name in whole:
+        column = table[name]
+        if not (pa.types.is_integer(column.type) or pa.types.is_boolean(column.type)):
+            raise InputError(f"{file}: column {name!r} holds {column.type}, expected whole numbers")
+        if column.null_count:
+            raise InputError(f"{file}: column {name!r} has {column.null_count} rows without a number")
     return table

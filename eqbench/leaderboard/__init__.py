@@ -52,7 +52,7 @@ def load(*suites: str, storage: str | os.PathLike[str] | None = None) -> pd.Data
     from eqbench.leaderboard.find import find_suite_folder
     from eqbench.leaderboard.frame import frame
 
-    place = Path(storage or os.environ.get("EQBENCH_STORAGE") or "runs")
+    place = Path(storage or os.environ.get("EQBENCH_STORAGE") or "runs").expanduser()
     folders = [find_suite_folder(place, suite) for suite in suites] or suites_in(place)
     if not folders:
         raise InputError(f"{place}: nothing has been run into this folder")

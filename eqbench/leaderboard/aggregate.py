@@ -3,6 +3,9 @@
 A column holds the runs of one task that share one comparability key and one recipe (everything but loss and
 seed). The recipe of the current plan has the task's name; others stand apart, and their title says what
 differs. In the same way a loss whose parameters are not those of the plan is a row of its own.
+
+The trials of a sweep are settings to choose from: those of one key share a column, a row each, and are not ranked over
+tasks.
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ from eqbench.leaderboard.statistics import (
     paired_difference,
     standings,
 )
-from eqbench.leaderboard.titles import free_title
+from eqbench.leaderboard.titles import differing, free_title
 
 
 @dataclass(frozen=True)
@@ -58,30 +61,43 @@ class Entry:
 
 @dataclass(frozen=True)
 class Column:
-    """One task, one key, one recipe. `entries` are ordered: baseline, then by rank, incomplete ones last."""
+    """One task, one key, one recipe. `entries` are ordered: baseline, then by rank, incomplete ones last.
+
+    `trials` is a column of those of a sweep, of any recipe.
+    """
 
     title: str
     task: str
     key: Key
     current: bool
+    trials: bool
     metrics: tuple[str, ...]
     baseline: str | None
     entries: dict[str, Entry]
 
+    @property
+    def ranked(self) -> bool:
+        """Whether losses are ranked over this task, among others."""
+        return self.current and not self.trials
+
 
 @dataclass(frozen=True)
 class Row:
-    """One loss over the tasks of the current plan."""
+    """One loss over the tasks of the current plan.
+
+    `baseline`: the others are compared with it on every task. `varying`: its parameters that differ from task to task.
+    """
 
     label: str
     baseline: bool
     standing: Standing
     missing: tuple[str, ...]
+    varying: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Leaderboard:
-    """`rows` are ordered: baseline, then by mean rank, incomplete ones last."""
+    """`rows` are ordered: baseline if all tasks have the same, then by mean rank, incomplete ones last."""
 
     suites: tuple[str, ...]
     columns: tuple[Column, ...]
@@ -90,8 +106,13 @@ class Leaderboard:
 
     @property
     def current(self) -> tuple[Column, ...]:
-        """The columns of the current plan, over which losses are ranked."""
+        """The columns of the current plan."""
         return tuple(column for column in self.columns if column.current)
+
+    @property
+    def ranked(self) -> tuple[Column, ...]:
+        """The columns over which losses are ranked."""
+        return tuple(column for column in self.columns if column.ranked)
 
 
 Group = list[Record]
@@ -102,18 +123,28 @@ def build(records: Sequence[Record], unreadable: Sequence[Problem] = ()) -> Lead
     plan_first = sorted(records, key=lambda record: not record.planned)
     columns: list[Column] = []
     firsts: dict[str, Record] = {}
-    for group in _group(plan_first, lambda record: (record.spec.task_label, record.recipe.text)):
-        first = firsts.setdefault(group[0].spec.task_label, group[0])
+    for group in _group(plan_first, _column_key):
+        name = f"{group[0].spec.task_label}, trials" if group[0].trial else group[0].spec.task_label
+        first = firsts.setdefault(name, group[0])
         taken = {column.title for column in columns}
-        title = free_title(first.spec.task_label, first.recipe.fields, group[0].recipe.fields, taken)
+        title = free_title(name, _shared(first), _shared(group[0]), taken)
         baseline = group[0] if group[0].planned else first
         columns.append(_column(title, group, baseline.spec.loss_label))
     return Leaderboard(
         tuple(dict.fromkeys(record.suite for record in records)),
         tuple(columns),
-        tuple(_rows([column for column in columns if column.current])),
+        tuple(_rows([column for column in columns if column.ranked])),
         (*unreadable, *_problems(columns)),
     )
+
+
+def _column_key(record: Record) -> tuple[object, ...]:
+    return record.trial, record.spec.task_label, Key.of(record.spec) if record.trial else record.recipe.text
+
+
+def _shared(record: Record) -> Mapping[str, Any]:
+    """What the runs of a column have in common."""
+    return Key.of(record.spec).fields if record.trial else record.recipe.fields
 
 
 def _group(records: Iterable[Record], key: Callable[[Record], Any]) -> list[Group]:
@@ -127,9 +158,9 @@ def _losses(group: Group) -> dict[str, Group]:
     """Runs by row label; the first parameters that come with a label have it, others say what differs."""
     rows: dict[str, Group] = {}
     reference: dict[str, dict[str, Any]] = {}
-    for runs in _group(group, lambda record: (record.spec.loss_label, record.recipe.loss_text)):
+    for runs in _group(group, lambda record: (record.spec.loss_label, record.recipe.loss_text, record.recipe.text)):
         label = runs[0].spec.loss_label
-        own = runs[0].recipe.loss
+        own = {**runs[0].recipe.fields, **runs[0].recipe.loss}
         rows[free_title(label, reference.setdefault(label, own), own, rows)] = _one_per_seed(runs)
     return rows
 
@@ -170,6 +201,7 @@ def _column(title: str, group: Group, first_loss: str) -> Column:
         group[0].spec.task_label,
         Key.of(group[0].spec),
         group[0].planned,
+        group[0].trial,
         metrics,
         baseline,
         {label: entries[label] for label in order},
@@ -217,11 +249,12 @@ def ended(states: Mapping[str, int]) -> list[str]:
 def _rows(columns: Sequence[Column]) -> list[Row]:
     labels = list(dict.fromkeys(label for column in columns for label in column.entries))
     placed = standings([[_score(column, label) for column in columns] for label in labels])
-    baseline = columns[0].baseline if columns else None
+    baselines = {column.baseline for column in columns} - {None}
+    baseline = baselines.pop() if len(baselines) == 1 else None
     order = sorted(best_first(placed), key=lambda position: labels[position] != baseline)
     return [
-        Row(labels[position], labels[position] == baseline, placed[position], _gaps(columns, labels[position]))
-        for position in order
+        Row(label, label == baseline, placed[position], _gaps(columns, label), _varying(columns, label))
+        for position, label in ((position, labels[position]) for position in order)
     ]
 
 
@@ -236,6 +269,12 @@ def _gaps(columns: Sequence[Column], label: str) -> tuple[str, ...]:
         for column in columns
     }
     return tuple(f"{title}: {gap}" if len(columns) > 1 else gap for title, gap in gaps.items() if gap)
+
+
+def _varying(columns: Sequence[Column], label: str) -> tuple[str, ...]:
+    """Parameters of the loss that are not the same on all tasks; `name` if it is another plugin."""
+    losses = [column.entries[label].records[0].recipe.loss for column in columns if label in column.entries]
+    return tuple(dict.fromkeys(key for other in losses[1:] for key, _, _ in differing(losses[0], other)))
 
 
 def _problems(columns: Sequence[Column]) -> list[Problem]:

@@ -12,11 +12,13 @@ from typing import Any
 
 from eqbench.errors import InputError
 from eqbench.evaluation import tables
+from eqbench.evaluation.image_totals import RESAMPLES
 from eqbench.leaderboard import bootstrap, same_images
 from eqbench.leaderboard.bootstrap import GroupDifference, Interval
-from eqbench.leaderboard.find import find_run
+from eqbench.leaderboard.find import find_run, suite_of
+from eqbench.leaderboard.regression import UNDECIDED, Change, Judgement, judge
 from eqbench.leaderboard.results import Key, Record, read_spec
-from eqbench.leaderboard.same_images import Columns
+from eqbench.leaderboard.stored_detections import Columns
 from eqbench.leaderboard.titles import differing
 from eqbench.run_folder import RunFolder
 from eqbench.run_spec import flatten
@@ -53,8 +55,9 @@ class Comparison:
     """Run B against run A.
 
     `incomparable`: the fields of the comparability key that differ. `images`: how many images the intervals
-    `over_images` of the metrics were resampled from, 0 without predictions. `over_classes`: the mean differences over
-    all classes and those of each group.
+    `over_images` of the metrics were resampled from, and `resamples` how often; 0 without predictions. `over_classes`:
+    the mean differences over all classes and those of each group. `tolerance`: by how many points the main metric may
+    be lower.
     """
 
     names: tuple[str, str]
@@ -65,9 +68,11 @@ class Comparison:
     class_metric: str
     classes: tuple[ClassValue, ...]
     images: int
+    resamples: int
     over_images: dict[str, Interval]
     over_classes: tuple[GroupDifference, ...]
     notes: tuple[str, ...]
+    tolerance: float = 0.0
 
     @property
     def comparable(self) -> bool:
@@ -75,29 +80,22 @@ class Comparison:
 
     @property
     def regression(self) -> bool:
-        """Whether B is worse than A: its main metric, the first, is lower, and so is the whole interval over images.
-
-        Without that interval being lower at all is enough. So is having no main metric, or not being comparable.
-        """
-        if not self.comparable or not self.metrics or math.isnan(self.metrics[0].difference):
-            return True
-        interval = self.over_images.get(self.metrics[0].name, bootstrap.NONE)
-        return self.metrics[0].difference < 0 and not interval.high >= 0
+        """Whether B is worse than A, or cannot be compared; see `regression.judge`."""
+        return self._judgement.regression
 
     @property
     def verdict(self) -> str:
         """One sentence on what `regression` says."""
-        answer = "a regression" if self.regression else "no regression"
+        return self._judgement.sentence
+
+    @property
+    def _judgement(self) -> Judgement:
         if not self.comparable:
-            return f"{answer}: the runs cannot be compared"
-        if not self.metrics or math.isnan(self.metrics[0].difference):
-            return f"{answer}: the main metric is missing"
-        main = self.metrics[0]
-        interval = self.over_images.get(main.name)
-        change = f"{main.name} {main.difference:+z.2f}"
-        if interval is None or math.isnan(interval.p):
-            return f"{answer}: {change} (without an interval; anything below 0 counts)"
-        return f"{answer}: {change}, 95 % interval over images {interval.low:+z.2f} to {interval.high:+z.2f}"
+            return Judgement(True, f"{UNDECIDED}: the runs cannot be compared")
+        if not self.metrics:
+            return Judgement(True, f"{UNDECIDED}: the runs have no metrics")
+        main = Change(self.metrics[0].name, self.metrics[0].a, self.metrics[0].b)
+        return judge(main, self.over_images, self.over_classes, self.tolerance)
 
     def as_dict(self) -> dict[str, Any]:
         """As plain data, all classes included; what does not exist is None."""
@@ -120,6 +118,7 @@ class Comparison:
                 for value in self.classes
             ],
             "bootstrap": self._bootstrap_dict(),
+            "tolerance": self.tolerance,
             "regression": self.regression,
             "verdict": self.verdict,
             "notes": list(self.notes),
@@ -127,8 +126,8 @@ class Comparison:
 
     def _bootstrap_dict(self) -> dict[str, Any]:
         return {
-            "resamples": bootstrap.RESAMPLES,
             "seed": bootstrap.SEED,
+            "resamples": {"images": self.resamples, "classes": RESAMPLES},
             "images": self.images,
             "metrics": {name: _existing(interval._asdict()) for name, interval in self.over_images.items()},
             "classes": [
@@ -142,8 +141,11 @@ class Comparison:
         }
 
 
-def compare(run_a: RunFolder, run_b: RunFolder) -> Comparison:
+def compare(run_a: RunFolder, run_b: RunFolder, *, tolerance: float = 0.0) -> Comparison:
     """Run B against run A; all differences are B - A.
+
+    Args:
+        tolerance: by how many points B's main metric may be lower without being a regression.
 
     Raises:
         InputError: a run has not finished, or its files cannot be read.
@@ -165,14 +167,16 @@ def compare(run_a: RunFolder, run_b: RunFolder) -> Comparison:
         class_metric=class_metric,
         classes=tuple(classes),
         images=images.number,
+        resamples=images.resamples,
         over_images=images.intervals,
         over_classes=_over_classes(classes),
         notes=(*notes, *filter(None, [images.why_not])),
+        tolerance=tolerance,
     )
 
 
 def _finished(run: RunFolder) -> Record:
-    record = Record(run.path.parent.name, read_spec(run), run.read_result(), planned=True, attempts=run.attempts)
+    record = Record(suite_of(run), read_spec(run), run.intact_result(), planned=True, attempts=run.attempts)
     if not record.finished:
         raise InputError(f"{run.path}: {record.spec.name}: {record.reason}; expected a finished run")
     return record
@@ -198,12 +202,15 @@ def _classes(ids: Sequence[str], by_class: Sequence[Columns]) -> tuple[str, list
     ]
     unmatched = max(len(a[metric]), len(b[metric])) - len(classes)
     notes = [f"{unmatched} classes are not in both runs"] if unmatched else []
+    groups = dict(zip(_class_keys(b), b["group"], strict=True))
+    moved = sum(groups.get(key, group) != group for key, group in zip(_class_keys(a), a["group"], strict=True))
+    notes += [f"classes of another group in B: {moved}; means over classes go by the groups of A"] if moved else []
     return metric, sorted(classes, key=_by_difference), notes
 
 
 def _read_per_class(run: RunFolder) -> Columns:
     """The columns of per_class.parquet; empty if it is not there."""
-    table = tables.read(run.evaluation / "per_class.parquet", CLASS_COLUMNS)
+    table = tables.read(run.evaluation / "per_class.parquet", CLASS_COLUMNS, whole=("class_id", "count"))
     return {} if table is None else table.to_pydict()
 
 

@@ -11,10 +11,13 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from eqbench.leaderboard.bootstrap import NONE, RESAMPLES, Interval
+from eqbench.evaluation.image_totals import RESAMPLES
+from eqbench.leaderboard.bootstrap import NONE, Interval, smallest_p
 from eqbench.leaderboard.compare import ClassValue, Comparison, Value
 
 SHOWN_CLASSES = 10
+COUNTED = {"iou": "pixels", "ap": "instances", "mask_ap": "instances"}
+"""What the classes of a result are counted in, by its metric."""
 
 
 def render(comparison: Comparison) -> RenderableType:
@@ -36,8 +39,7 @@ def render(comparison: Comparison) -> RenderableType:
     parts.append(_metric_table(comparison))
     parts += _classes(comparison)
     parts += [Text(note, style="dim") for note in (*comparison.notes, *_explanation(comparison))]
-    if comparison.comparable:
-        parts.append(Text(comparison.verdict, style="bold red" if comparison.regression else "bold"))
+    parts.append(Text(comparison.verdict, style="bold red" if comparison.regression else "bold"))
     return Group(*parts)
 
 
@@ -48,40 +50,45 @@ def _classes(comparison: Comparison) -> list[RenderableType]:
     number = f"{len(shown)} of {len(comparison.classes)} classes"
     parts: list[RenderableType] = [
         Text(f"{comparison.class_metric} by class: the largest differences, {number}"),
-        _class_table(shown),
+        _class_table(shown, comparison.class_metric),
     ]
     table = _table(f"{comparison.class_metric}, mean over classes", "classes", "B - A", "95 % interval", "p")
     for each in comparison.over_classes:
-        table.add_row(Text(each.group), str(each.n), _fixed(each.difference, "+"), *_interval(each.interval))
+        cells = _interval(each.interval, smallest_p(RESAMPLES, max(each.n, 2)))
+        table.add_row(Text(each.group), str(each.n), _fixed(each.difference, "+"), *cells)
     return [*parts, table]
 
 
 def _explanation(comparison: Comparison) -> list[str]:
-    """What intervals are of, where there are any."""
+    """The unit, and what intervals are of, where there are any."""
+    notes = ["Metrics are in percent; B - A is in points."]
     drawn = []
     if comparison.over_images:
-        drawn.append(f"the {comparison.images} evaluated images for the metrics")
+        drawn.append(f"{comparison.resamples} resamples of the {comparison.images} evaluated images for the metrics")
     if any(not math.isnan(each.interval.p) for each in comparison.over_classes):
-        drawn.append("the classes for the means over classes")
-    if not drawn:
-        return []
-    return [
-        f"Intervals and p: paired bootstrap, {RESAMPLES} resamples of {' and of '.join(drawn)}. "
-        "They hold for these two runs alone: what another seed changes is not in them."
-    ]
+        drawn.append(f"{RESAMPLES} of the classes for the means over classes")
+    if drawn:
+        notes.append(
+            f"Intervals and p: paired bootstrap, {' and '.join(drawn)}; each is of one number alone, at 95 %. They "
+            "hold for these two runs: what another seed changes is not in them."
+        )
+    return notes
 
 
 def _metric_table(comparison: Comparison) -> Table:
     further = ("95 % interval", "p") if comparison.over_images else ()
     table = _table("metric", "A", "B", "B - A", *further)
+    smallest = smallest_p(comparison.resamples, comparison.images) if further else 0.0
     for value in comparison.metrics:
-        cells = _interval(comparison.over_images.get(value.name, NONE)) if further else []
+        if math.isnan(value.a) and math.isnan(value.b):
+            continue
+        cells = _interval(comparison.over_images.get(value.name, NONE), smallest) if further else []
         table.add_row(Text(value.name), *_numbers(value), *cells)
     return table
 
 
-def _class_table(values: Sequence[ClassValue]) -> Table:
-    table = _table("class", "group", "training samples", "A", "B", "B - A")
+def _class_table(values: Sequence[ClassValue], metric: str) -> Table:
+    table = _table("class", "group", f"training {COUNTED.get(metric, 'samples')}", "A", "B", "B - A")
     for value in values:
         table.add_row(Text(value.name), Text(value.group), str(value.count), *_numbers(value))
     return table
@@ -99,10 +106,14 @@ def _numbers(value: Value) -> list[str]:
     return [_fixed(value.a, ""), _fixed(value.b, ""), _fixed(value.difference, "+")]
 
 
-def _interval(interval: Interval) -> list[str]:
+def _interval(interval: Interval, smallest: float) -> list[str]:
+    """With p; a p-value that is as small as the resamples can make it is an upper bound."""
     if math.isnan(interval.p):
         return ["–", "–"]
-    return [f"{interval.low:+z.2f} to {interval.high:+z.2f}", f"{interval.p:.3f}"]
+    p = f"{interval.p:.3f}"
+    if interval.p <= smallest * (1 + 1e-9):
+        p = f"≤ {math.ceil(interval.p * 1e4) / 1e4:.4f}"
+    return [f"{interval.low:+z.2f} to {interval.high:+z.2f}", p]
 
 
 def _fixed(value: float, sign: str) -> str:

@@ -42,6 +42,9 @@ to `samples`: runs are only compared where all five agree. `loss_name`: the plug
 NaT before.
 """
 
+LATEST = 2**33
+"""Seconds since 1970, the year 2242; what pandas can tell apart ends in 2262."""
+
 
 def frame(board: Leaderboard) -> pd.DataFrame:
     """Every number of every run on the board, in the board's order; failed runs have rows without values.
@@ -68,4 +71,6 @@ def _rows(column: Column) -> Iterator[tuple[Any, ...]]:
 def _ended(record: Record) -> float | None:
     """Seconds since 1970."""
     ended = (record.result or {}).get("finished_at")
-    return float(ended) if isinstance(ended, int | float) else None
+    if isinstance(ended, bool) or not isinstance(ended, int | float) or not 0 <= ended < LATEST:
+        return None
+    return float(ended)

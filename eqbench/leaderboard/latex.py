@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 from eqbench.leaderboard.aggregate import Leaderboard
-from eqbench.leaderboard.sheets import Sheet, SheetCell, SheetRow, notes, problems, sheets
+from eqbench.leaderboard.sheets import Sheet, SheetRow, notes, problems, sheets
+from eqbench.leaderboard.titles import printable
 
 HEAD = "% Needs \\usepackage{booktabs}; labels that are not Latin need LuaLaTeX or XeLaTeX and a font that has them."
 SPECIAL = str.maketrans(
@@ -20,6 +21,8 @@ SPECIAL = str.maketrans(
         "×": r"$\times$",
         "·": r"$\cdot$",
         "–": r"\textendash{}",
+        "`": r"\textasciigrave{}",  # after ? or ! it would be read as another sign
+        "\N{REPLACEMENT CHARACTER}": "?",
         "[": "{[}",  # after a line's end, these two would be read as its arguments
         "*": "{*}",
         **{character: f"\\{character}" for character in "&%$#_{}"},
@@ -43,7 +46,7 @@ def escaped(text: str) -> str:
     >>> escaped("50 % of $c_i")
     '50 \\\\% of \\\\$c\\\\_i'
     """
-    return re.sub("-(?=-)", "-{}", " ".join(text.split()).translate(SPECIAL))
+    return re.sub("([-',])(?=\\1)", r"\1{}", printable(text).translate(SPECIAL))
 
 
 def _table(sheet: Sheet) -> str:
@@ -64,17 +67,18 @@ def _table(sheet: Sheet) -> str:
 
 
 def _row(row: SheetRow) -> str:
+    """A line of values, and one of changes below it if there are any."""
     label = f"{row.label} ({row.note})" if row.note else row.label
-    return _line(escaped(label), *map(_cell, row.cells))
+    values = _line(escaped(label), *(_number(cell.value) for cell in row.cells))
+    if not any(cell.change for cell in row.cells):
+        return values
+    changes = (rf"\footnotesize {_number(cell.change)}" if cell.change else "" for cell in row.cells)
+    return f"{values}\n{_line('', *changes)}"
 
 
-def _cell(cell: SheetCell) -> str:
-    value = escaped(cell.value).replace("-", "$-$", 1) if cell.value.startswith("-") else escaped(cell.value)
-    if not cell.change:
-        return value
-    number = cell.change.removesuffix("*").replace("-", "$-$").replace("+", "$+$")
-    star = r"\textsuperscript{*}" if cell.change.endswith("*") else ""
-    return f"{value} ({number}{star})"
+def _number(text: str) -> str:
+    """With a sign that is set as one, and a raised star."""
+    return re.sub("^[-+]", r"$\g<0>$", escaped(text)).replace("{*}", r"\textsuperscript{*}")
 
 
 def _line(*cells: str) -> str:

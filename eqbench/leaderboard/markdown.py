@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 from eqbench.leaderboard.aggregate import Leaderboard
 from eqbench.leaderboard.sheets import Sheet, SheetRow, notes, problems, sheets
+
+SPECIAL = re.compile(r"[\\`*|<>~$]|&(?=#?\w+;)|(?<![^\W_])_|_(?![^\W_])|(?<=\])\(|^[#\[]")
 
 
 def as_markdown(board: Leaderboard) -> str:
@@ -36,6 +40,9 @@ def _line(*cells: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    for character in "\\`*|<>":
-        text = text.replace(character, f"\\{character}")
-    return " ".join(text.replace("](", "]\\(").split())
+    """Text as Markdown shows it, on one line. Between letters `_` stands for itself.
+
+    >>> _escaped("softmax_eql of _x_ < $5")
+    'softmax_eql of \\\\_x\\\\_ \\\\< \\\\$5'
+    """
+    return SPECIAL.sub(r"\\\g<0>", " ".join(text.split()))

@@ -20,11 +20,14 @@ CSV_HEADER = (
     *("same_recipe", "source"),
 )
 
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
 
 def as_csv(board: Leaderboard) -> str:
     """One line for each task, loss and metric; what does not exist is empty.
 
-    The kind is `metric`, `cost`, or `published` for numbers of others, whose label names the source.
+    The kind is `metric`, `cost`, or `published` for numbers of others, whose label names the source. Text that a
+    spreadsheet would run as a formula begins with an apostrophe.
     """
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
@@ -65,7 +68,8 @@ def _plain(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, float):
         return "" if math.isnan(value) else repr(value)
-    return str(value)
+    text = str(value)
+    return f"'{text}" if isinstance(value, str) and text.startswith(FORMULA) else text
 
 
 def as_dict(board: Leaderboard) -> dict[str, Any]:
@@ -79,7 +83,8 @@ def as_dict(board: Leaderboard) -> dict[str, Any]:
                 "baseline": row.baseline,
                 "complete": row.standing.complete,
                 "missing": list(row.missing),
-                "ranks": dict(zip((c.title for c in board.current), map(_number, row.standing.ranks), strict=True)),
+                "varying": list(row.varying),
+                "ranks": dict(zip((c.title for c in board.ranked), map(_number, row.standing.ranks), strict=True)),
                 "mean_rank": _number(row.standing.mean_rank),
                 "borda": row.standing.borda,
             }
@@ -97,6 +102,8 @@ def _column_dict(column: Column) -> dict[str, Any]:
         "title": column.title,
         "task": column.task,
         "current": column.current,
+        "trials": column.trials,
+        "ranked": column.ranked,
         **column.key._asdict(),
         "baseline": column.baseline,
         "metrics": list(column.metrics),

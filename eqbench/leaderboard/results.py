@@ -14,9 +14,11 @@ import yaml
 from eqbench.errors import InputError, nearest
 from eqbench.run_folder import RunFolder, SuiteFolder, suites_in
 from eqbench.run_spec import RunSpec, flatten
+from eqbench.stored_json import Damaged
 
 COSTS = ("seconds_per_step", "peak_memory_mb", "gpu_hours", "cpu_core_hours")
-"""Of a run. Hours are those of training, of all workers: a run on the CPU has no GPU hours, nor the other way round."""
+"""Of a run. Hours are those of training, times the GPUs or cores that all its workers had requested: a run on the CPU
+has no GPU hours, nor the other way round."""
 DEVICE_OF_HOURS = {"gpu_hours": "cuda", "cpu_core_hours": "cpu"}
 
 
@@ -32,6 +34,12 @@ class Key(NamedTuple):
     @classmethod
     def of(cls, spec: RunSpec) -> Key:
         return cls(spec.task_version, spec.data_digest, spec.protocol, spec.budget.iterations, spec.budget.samples)
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """By their names in `Recipe.fields`."""
+        names = ("task_version", "data_digest", "protocol", "budget.iterations", "budget.samples")
+        return dict(zip(names, self, strict=True))
 
 
 @dataclass(frozen=True)
@@ -76,7 +84,10 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Record:
-    """One run: what it is, and its result if it has ended. `planned`: the last `eqbench run` asked for it."""
+    """One run: what it is, and its result if it has ended.
+
+    `planned`: the last `eqbench run` asked for it. `note`: why it has no result, where it is not just to come.
+    """
 
     suite: str
     spec: RunSpec
@@ -84,10 +95,15 @@ class Record:
     planned: bool
     attempts: int = 0
     shared: Recipe | None = None
+    note: str = ""
 
     @property
     def seed(self) -> int:
         return self.spec.seed
+
+    @property
+    def trial(self) -> bool:
+        return is_sweep(self.suite)
 
     @property
     def finished(self) -> bool:
@@ -97,7 +113,7 @@ class Record:
     def status(self) -> str:
         """How it ended (finished, failed, stopped or killed), or how far it is."""
         if self.result is None:
-            return "started, not finished" if self.attempts else "not run yet"
+            return self.note or ("started, not finished" if self.attempts else "not run yet")
         return str(self.result["status"])
 
     @property
@@ -137,6 +153,11 @@ class Record:
         return self.shared or Recipe(self.spec)
 
 
+def is_sweep(suite: str) -> bool:
+    """Whether this is the suite of a sweep's trials, `<name>/sweeps`."""
+    return "/" in suite
+
+
 def canonical(fields: Mapping[str, Any]) -> str:
     """One text for equal contents."""
     return json.dumps(fields, sort_keys=True)
@@ -155,7 +176,7 @@ def read_spec(run: RunFolder) -> RunSpec:
 
 
 def read(folders: Sequence[SuiteFolder]) -> tuple[list[Record], list[Problem]]:
-    """The runs of every folder: those of the plan in its order, then the finished ones of earlier plans.
+    """The runs of every folder: those of the plan in its order, then finished and damaged ones of earlier plans.
 
     Returns:
         The runs, and what could not be read.
@@ -168,17 +189,18 @@ def read(folders: Sequence[SuiteFolder]) -> tuple[list[Record], list[Problem]]:
     reader = _Reader()
     for folder in folders:
         plan = dict.fromkeys(folder.read_plan())
-        present = folder.planned()
+        present, left_out = folder.planned(), folder.left_out()
         if not plan and not present:
             known = [other.suite for other in suites_in(folder.path.parent)]
             raise InputError(f"{folder.path}: suite {folder.suite!r} has no runs here{nearest(folder.suite, known)}")
         absent = plan.keys() - {run.run_id for run in present}
         unreadable += [_unreadable(folder, run_id, "run.yaml is missing") for run_id in plan if run_id in absent]
         for run in present:
-            record = reader.read(folder, run, planned=run.run_id in plan)
+            by = left_out.get(run.run_id)
+            record = reader.read(folder, run, run.run_id in plan, f"left out by {by}" if by else "")
             if isinstance(record, Problem):
                 unreadable.append(record)
-            elif record.planned or record.finished:
+            elif record.planned or record.finished or record.note:
                 records.append(record)
     return records, unreadable
 
@@ -189,8 +211,12 @@ class _Reader:
     def __init__(self) -> None:
         self.recipes: dict[str, Recipe] = {}
 
-    def read(self, folder: SuiteFolder, run: RunFolder, *, planned: bool) -> Record | Problem:
-        result = run.read_result()
+    def read(self, folder: SuiteFolder, run: RunFolder, planned: bool, left_out: str) -> Record | Problem:
+        """A run; `left_out` says so of one that has not started."""
+        try:
+            result, damage = run.intact_result(), ""
+        except Damaged as error:
+            result, damage = None, str(error).removeprefix(f"{run.path}/")
         fields = (result or {}).get("spec")
         try:
             spec, recipe = self._described(fields) if isinstance(fields, dict) else (read_spec(run), None)
@@ -198,7 +224,8 @@ class _Reader:
             return _unreadable(folder, run.run_id, str(error))
         except ValueError as error:
             return _unreadable(folder, run.run_id, f"{run.result_file}: spec: {_first_line(error)}")
-        return Record(folder.suite, spec, result, planned, 0 if result else run.attempts, recipe)
+        attempts = 0 if result else run.attempts
+        return Record(folder.suite, spec, result, planned, attempts, recipe, damage or ("" if attempts else left_out))
 
     def _described(self, fields: Mapping[str, Any]) -> tuple[RunSpec, Recipe]:
         """A run as its result describes it, which takes a tenth of the time that `run.yaml` does."""

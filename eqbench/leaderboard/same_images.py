@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from eqbench.evaluation import image_totals
-from eqbench.evaluation.image_totals import ImageTotals
+from eqbench.evaluation.image_totals import ByImage
 from eqbench.leaderboard import bootstrap
 from eqbench.leaderboard.bootstrap import Interval
 from eqbench.leaderboard.results import Record
+from eqbench.leaderboard.stored_detections import Annotations, Columns, Unavailable, shards_of
 from eqbench.run_folder import RunFolder
-
-Columns = Mapping[str, Sequence[Any]]
 
 SAME = ("task_version", "data_digest", "protocol")
 TOLERANCE = 1e-6
@@ -22,9 +21,12 @@ TOLERANCE = 1e-6
 
 
 class Resampled(NamedTuple):
-    """How many images there are and the interval of B - A by metric; or why there are none."""
+    """How many images there are, how often they were drawn anew, and the interval of B - A by metric; or why there are
+    none.
+    """
 
     number: int
+    resamples: int
     intervals: dict[str, Interval]
     why_not: str
 
@@ -44,10 +46,12 @@ def resample(runs: Sequence[RunFolder], records: Sequence[Record], by_class: Seq
     if not all(by_class):
         return _without("the classes of a run are not stored")
     ids = [run.run_id for run in runs]
-    found = [_totals(run, columns) for run, columns in zip(runs, by_class, strict=True)]
+    annotations = Annotations([record.spec for record in records])
+    try:
+        found = [_by_image(run, columns, annotations) for run, columns in zip(runs, by_class, strict=True)]
+    except Unavailable as error:
+        return _without(str(error))
     of_a, of_b = found
-    if any(any(run.evaluation.glob("predictions-*.arrow")) for run in runs):
-        return _without("it is not available for average precision")
     if of_a is None or of_b is None:
         return _without(f"no predictions by image are stored for {absent(ids, found)}")
     for run_id, totals, record in zip(ids, (of_a, of_b), records, strict=True):
@@ -55,10 +59,10 @@ def resample(runs: Sequence[RunFolder], records: Sequence[Record], by_class: Seq
             return _without(f"the predictions stored for {run_id} give {foreign}")
     if not of_a.same_images(of_b):
         return _without("the labels stored for the two runs differ")
-    number = of_a.totals.shape[0]
-    if number < bootstrap.FEWEST:
-        return _without(f"{number} images are too few")
-    return Resampled(number, bootstrap.over_images(of_a.totals, of_b.totals, of_a.metrics), "")
+    if of_a.number < bootstrap.FEWEST:
+        return _without(f"{of_a.number} images are too few")
+    resamples = min(of_a.resamples, of_b.resamples)
+    return Resampled(of_a.number, resamples, bootstrap.over_images(of_a, of_b, resamples), "")
 
 
 def absent(ids: Sequence[str], values: Sequence[Any]) -> str:
@@ -67,17 +71,20 @@ def absent(ids: Sequence[str], values: Sequence[Any]) -> str:
 
 
 def _without(reason: str) -> Resampled:
-    return Resampled(0, {}, f"no bootstrap over images: {reason}")
+    return Resampled(0, 0, {}, f"no bootstrap over images: {reason}")
 
 
-def _totals(run: RunFolder, columns: Columns) -> ImageTotals | None:
+def _by_image(run: RunFolder, columns: Columns, annotations: Annotations) -> ByImage | None:
+    if shards_of(run):
+        matched: ByImage = annotations.match(run, columns)
+        return matched
     groups = {"": columns["group"]}
     if "published_group" in columns:
         groups["published_"] = columns["published_group"]
     return image_totals.read(run.evaluation, groups)
 
 
-def _foreign(totals: ImageTotals, record: Record) -> str:
+def _foreign(totals: ByImage, record: Record) -> str:
     """A metric of which the predictions give another value than the result has; empty if they belong to it."""
     for name, value in totals.of_all().items():
         stored = record.number("metrics", name)

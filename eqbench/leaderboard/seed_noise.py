@@ -37,16 +37,9 @@ class Repetition(NamedTuple):
 
 EQLV2, DISALIGN, DETECTRON2 = "tztztztztz/eqlv2", "Megvii-BaseDetection/DisAlign", "tztztztztz/eql.detectron2"
 MULTISCALE = "90k iters, multiscale 640-800"
-RIDE, SADE = "frank-xwang/RIDE-LongTailRecognition", "Vanint/SADE-AgnosticLT"
 
 REPETITIONS = {
     "detection": (
-        Repetition(
-            "LVIS v1.0",
-            ("random", "random"),
-            Row(EQLV2, "CE (softmax baseline)", "1x (12 epochs)"),
-            Row("kostas1515/GOL", "Softmax CE", "1x, 4x4"),
-        ),
         Repetition(
             "LVIS v1.0",
             ("RFS(t=0.001)", "RFS(t=0.001)"),
@@ -66,17 +59,17 @@ REPETITIONS = {
             Row(DISALIGN, "CE", MULTISCALE),
         ),
     ),
-    "classification": tuple(
-        Repetition(
-            dataset,
-            ("random", "random"),
-            Row(RIDE, "RIDE (3 experts)", "100 epochs"),
-            Row(SADE, "RIDE", "see repo config"),
-        )
-        for dataset in ("ImageNet-LT", "iNaturalist 2018", "CIFAR-100-LT IF100")
-    ),
 }
-"""Plain cross entropy of Mask R-CNN R50-FPN with a linear classifier; RIDE as its authors and as others report it."""
+"""Plain cross entropy of Mask R-CNN R50-FPN with a linear classifier. Rows that do not state how long they trained, or
+on how many GPUs and images at once as the other, are no repetitions: of classifiers none are published.
+"""
+
+
+class Noise(NamedTuple):
+    """Standard deviation over repetitions, and the pairs of numbers it is from; as many degrees of freedom."""
+
+    deviation: float
+    pairs: tuple[str, ...]
 
 
 class Tolerance(NamedTuple):
@@ -99,23 +92,30 @@ def tolerance(task: str, metric: str, values: Sequence[float], published: float)
         deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1))
         degrees, reason = n - 1, f"scatter of our {n} seeds"
     else:
-        deviation, degrees = published_noise(task).get(metric, (math.nan, 0))
+        deviation, pairs = published_noise(task).get(metric, Noise(math.nan, ()))
+        degrees = len(pairs)
         if degrees < FEWEST_PAIRS:
             return Tolerance(math.nan, f"{n} of the {FEWEST_SEEDS} seeds that are needed, no published repetitions")
-        reason = f"scatter of {degrees} published repetitions"
+        reason = f"scatter of {degrees} published pairs: {', '.join(pairs)}"
     quantile = float(stdtrit(degrees, (1 + CONFIDENCE) / 2))
     return Tolerance(quantile * deviation * math.sqrt(1 + 1 / n) + _rounding(published), reason)
 
 
 @cache
-def published_noise(task: str) -> dict[str, tuple[float, int]]:
-    """Standard deviation over repetitions and its degrees of freedom, for each of our metrics of a task."""
-    squares: dict[str, list[float]] = {}
+def published_noise(task: str) -> dict[str, Noise]:
+    """Over the repetitions of a task, for each of our metrics."""
+    found: dict[str, list[tuple[float, str]]] = {}
     for repetition in REPETITIONS.get(task, ()):
         a, b = rows(repetition)
-        for name in a.metrics.keys() & b.metrics.keys() & METRICS.keys():
-            squares.setdefault(METRICS[name], []).append((a.metrics[name] - b.metrics[name]) ** 2 / 2)
-    return {metric: (math.sqrt(math.fsum(each) / len(each)), len(each)) for metric, each in squares.items()}
+        places = ", ".join(dict.fromkeys(row.source.place.rpartition("/")[2] for row in (a, b)))
+        for name in sorted(a.metrics.keys() & b.metrics.keys() & METRICS.keys()):
+            one, other = a.metrics[name], b.metrics[name]
+            pair = f"{one:.1f} and {other:.1f} ({places}, {repetition.dataset})"
+            found.setdefault(METRICS[name], []).append(((one - other) ** 2 / 2, pair))
+    return {
+        metric: Noise(math.sqrt(math.fsum(square for square, _ in each) / len(each)), tuple(pair for _, pair in each))
+        for metric, each in found.items()
+    }
 
 
 def rows(repetition: Repetition) -> tuple[Published, Published]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
+DIGEST_DIGITS = 8
+
 
 def differing(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
     """Key and both values wherever two flattened mappings differ; what one lacks is None.
@@ -26,8 +28,18 @@ def free_title(name: str, reference: Mapping[str, Any], own: Mapping[str, Any], 
     changes = [(key, value) for key, _, value in differing(reference, own)]
     if not changes:
         return name
-    short = _described(name, _causes(changes))
-    return _described(name, changes) if short in taken else short
+    brief = [(key, str(value)[:DIGEST_DIGITS] if key == "data_digest" else value) for key, value in changes]
+    titles = (_described(name, described) for described in (_causes(brief), brief, changes))
+    return next((title for title in titles if title not in taken), _described(name, changes))
+
+
+def printable(text: str) -> str:
+    """Text on one line, with a replacement for each character that has no look of its own or changes that of others.
+
+    >>> printable("a\\x1b[2J\\n b")
+    'a�[2J b'
+    """
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in " ".join(text.split()))
 
 
 def _described(name: str, changes: Iterable[tuple[str, Any]]) -> str:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from eqbench.errors import InputError
 from eqbench.leaderboard.aggregate import Column
+from eqbench.leaderboard.find import suite_of
 from eqbench.leaderboard.published import Published, records
 from eqbench.leaderboard.published_match import (
     Difference,
@@ -20,6 +21,7 @@ from eqbench.leaderboard.published_match import (
 )
 from eqbench.leaderboard.published_recipes import loss_term
 from eqbench.leaderboard.published_terms import METRICS
+from eqbench.leaderboard.regression import UNDECIDED
 from eqbench.leaderboard.results import Record, read, read_spec
 from eqbench.leaderboard.seed_noise import Tolerance, tolerance
 from eqbench.run_folder import RunFolder, SuiteFolder
@@ -65,7 +67,8 @@ class Reference:
     Attributes:
         loss: the loss of eqbench that it means; None if it has no counterpart.
         metrics: published numbers under our names of them.
-        differing: the fields in which the recipes differ or are not known to be the same; `same_recipe` without any.
+        differing: the fields in which the recipes differ or are not known to be the same.
+        own: the board has a finished run of that loss; else the loss is not compared.
         verdicts: of the metrics that both have; empty where the board has no finished run of that loss.
     """
 
@@ -74,12 +77,16 @@ class Reference:
     metrics: dict[str, float]
     source: str
     differing: tuple[Difference, ...]
+    own: bool = True
     verdicts: tuple[Verdict, ...] = ()
     note: str = ""
 
     @property
-    def same_recipe(self) -> bool:
-        return not self.differing
+    def same_recipe(self) -> bool | None:
+        """None where nothing but the loss could be compared, and that is the same: nobody here ran the loss."""
+        if self.differing:
+            return False
+        return True if self.own else None
 
     def as_dict(self) -> dict[str, Any]:
         """As plain data."""
@@ -108,17 +115,39 @@ class PublishedComparison:
     references: tuple[Reference, ...]
 
     @property
-    def regression(self) -> bool:
-        """Whether the main metric is below a published one of the same recipe by more than the tolerance, or none says
-        that it is not.
+    def judged_metric(self) -> str:
+        """What decides: the main metric, or where no row of the recipe has it (most papers on instance segmentation
+        report masks alone) the first that one has; empty if there is none.
         """
-        main = [
-            verdict
-            for reference in self.references
-            for verdict in reference.verdicts
-            if verdict.metric == self.main_metric and verdict.answer in ("within tolerance", "different")
-        ]
-        return not main or any(verdict.answer == "different" and verdict.difference < 0 for verdict in main)
+        judged = [verdict.metric for verdict in self._judged]
+        return next((name for name in (self.main_metric, *self.own) if name in judged), "")
+
+    @property
+    def regression(self) -> bool:
+        """Whether the judged metric is below a published one of the same recipe by more than the tolerance, or nothing
+        says that it is not.
+        """
+        return not self._deciding or any(each.answer == "different" and each.difference < 0 for each in self._deciding)
+
+    @property
+    def verdict(self) -> str:
+        """One sentence on what `regression` says."""
+        if not self._deciding:
+            same = [each for reference in self.references if reference.same_recipe for each in reference.verdicts]
+            return f"{UNDECIDED}: {same[0].tolerance.reason if same else 'nothing of this recipe is published'}"
+        worst = min(self._deciding, key=lambda each: each.difference + each.tolerance.size)
+        answer = f"{'a regression' if self.regression else 'no regression'}: {worst.metric} {worst.mean:.2f}"
+        return f"{answer}, published {worst.published:.2f}, tolerance {worst.tolerance.size:.2f}"
+
+    @property
+    def _judged(self) -> list[Verdict]:
+        """Of all rows of the recipe, where a tolerance is known."""
+        every = [verdict for reference in self.references for verdict in reference.verdicts]
+        return [verdict for verdict in every if verdict.answer in ("within tolerance", "different")]
+
+    @property
+    def _deciding(self) -> list[Verdict]:
+        return [verdict for verdict in self._judged if verdict.metric == self.judged_metric]
 
     def as_dict(self) -> dict[str, Any]:
         """As plain data; what does not exist is None."""
@@ -128,7 +157,9 @@ class PublishedComparison:
             "dataset": self.dataset,
             "seeds": list(self.seeds),
             "main_metric": self.main_metric,
+            "judged_metric": self.judged_metric or None,
             "regression": self.regression,
+            "verdict": self.verdict,
             "references": [reference.as_dict() for reference in self.references],
         }
 
@@ -184,7 +215,7 @@ def references(column: Column) -> list[Reference]:
         reference = _reference(record, first, own[0].spec if own else None, own)
         if reference.metrics.keys() & set(column.metrics):
             found.append(reference)
-    return sorted(found, key=lambda reference: (not reference.same_recipe, reference.label))
+    return sorted(found, key=lambda reference: (bool(reference.differing), reference.label))
 
 
 def nearest_references(column: Column) -> list[Reference]:
@@ -195,11 +226,13 @@ def nearest_references(column: Column) -> list[Reference]:
     for reference in sorted(found, key=lambda each: len(each.differing)):
         if reference.loss in own:
             least.setdefault(str(reference.loss), reference)
-    return [each for each in found if each.same_recipe or each is least.get(str(each.loss))]
+    return [each for each in found if not each.differing or each is least.get(str(each.loss))]
 
 
 def recipe_note(reference: Reference) -> str:
     """`same recipe` with the verdict on the first metric, or the first of the fields that differ."""
+    if reference.same_recipe is None:
+        return "the same but for the loss, which was not run"
     if reference.same_recipe:
         return f"same recipe{''.join(f'; {each.metric} {each.answer}' for each in reference.verdicts[:1])}"
     named = ", ".join(difference.field for difference in reference.differing[:NAMED_FIELDS])
@@ -219,6 +252,7 @@ def _reference(record: Published, column: RunSpec, own: RunSpec | None, runs: Se
         metrics,
         str(record.source),
         differing,
+        bool(runs),
         tuple(verdict for verdict in verdicts if verdict.n),
         record.note,
     )
@@ -238,11 +272,11 @@ def _verdict(task: str, metric: str, runs: Sequence[Record], published: float, s
 
 def _siblings(run: RunFolder) -> list[Record]:
     """The run, then the other finished runs of its suite that differ from it in the seed alone."""
-    suite = run.path.parent
-    own = Record(suite.name, read_spec(run), run.read_result(), planned=True, attempts=run.attempts)
+    suite = suite_of(run)
+    own = Record(suite, read_spec(run), run.intact_result(), planned=True, attempts=run.attempts)
     if not own.finished:
         raise InputError(f"{run.path}: {own.spec.name}: {own.reason}; expected a finished run")
-    others, _ = read([SuiteFolder(suite.parent, suite.name)])
+    others, _ = read([SuiteFolder(run.path.parents[1 + suite.count("/")], suite)])
     recipe = _but_for_the_seed(own.spec)
     by_seed = {
         record.seed: record

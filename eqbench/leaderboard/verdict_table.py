@@ -41,9 +41,11 @@ def render(comparison: PublishedComparison) -> RenderableType:
         "",
         Text(
             "The tolerance is the half width of the 95 % prediction interval of one more run, from the scatter that is "
-            "named beside it, and half a unit of the published number's last digit.",
+            "named beside it, and half a unit of the published number's last digit. Each metric is judged by itself, "
+            "without correction for their number. Metrics are in percent.",
             style="dim",
         ),
+        Text(comparison.verdict, style="bold red" if comparison.regression else "bold"),
     ]
     return Group(*parts)
 

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from eqbench.plots.canvas import INK, MUTED
+from eqbench.plots.canvas import INK, MUTED, legend
 from eqbench.plots.series import Series
 from eqbench.plots.stored import Classes, Floats
 from eqbench.plots.text import cleaned, shortened
@@ -87,7 +87,8 @@ def class_tips(classes: Classes, drawn: Sequence[Values], unit: str) -> dict[str
             for values in drawn
             if not np.isnan(values.middle[class_id])
         ]
-        head = f"{cleaned(name)} ({cleaned(classes.groups[class_id])}, {classes.counts[class_id]:,} training samples)"
+        count = f"{classes.counts[class_id]:,} training {classes.unit}"
+        head = f"{cleaned(name)} ({cleaned(classes.groups[class_id])}, {count})"
         tips[f"class:{class_id}"] = "\n".join([head, *numbers])
     return tips
 
@@ -165,11 +166,8 @@ def _groups(axes: Axes, classes: Classes) -> None:
 
 def add_legend(figure: Figure, drawn: Sequence[Series], *, marks: bool) -> None:
     """Below the figure, what belongs to which loss, where there are several."""
-    if len(drawn) == 1:
-        return
-    handles = legend_of(drawn, marks=marks)
-    columns = min(len(handles), 4)
-    figure.legend(handles=handles, loc="outside lower left", ncols=columns, frameon=False, fontsize=8, labelcolor=INK)
+    if len(drawn) > 1:
+        legend(figure, legend_of(drawn, marks=marks))
 
 
 def has_marks(classes: Classes) -> bool:

@@ -25,6 +25,7 @@ DARK = 55.0
 def picture(task: Task) -> Picture:
     """A panel for each loss."""
     classes = task.classes
+    task = task.having(lambda run: run.confusion is not None, "no predictions")
     counted = [(series, total) for series in task.series if (total := _total(series)) is not None and total.any()]
     if classes is None or not counted:
         reason = "No confusion is stored: it is for classification and segmentation, of runs that keep predictions."
@@ -34,16 +35,13 @@ def picture(task: Task) -> Picture:
     groups = len(classes.group_names)
     width = max(3.2, 0.75 * (groups + 1) + 1.2)
     figure = Figure(
-        figsize=(max(5.0, columns * width), rows * (0.6 * groups + 1.1) + 0.7), dpi=150, layout="constrained"
+        figsize=(max(6.4, columns * width), rows * (0.6 * groups + 1.1) + 0.9), dpi=150, layout="constrained"
     )
     for at, (series, total) in enumerate(counted):
         _panel(figure.add_subplot(rows, columns, at + 1), classes, series.label, shares(total, classes))
-    kept = task.with_series([series for series, _ in counted])
-    headline(figure, f"{TITLE}\n{kept.subtitle}")
-    pixels = task.series[0].runs[0].spec.task.name == "segmentation"
-    several = any(len(series.runs) > 1 for series, _ in counted)
-    caption = CAPTION.format(of="pixels" if pixels else "images", seeds=" Seeds are added up." if several else "")
-    return Picture("confusion", TITLE, caption, figure)
+    headline(figure, f"{TITLE}\n{task.subtitle}\n{classes.groups_text}")
+    caption = CAPTION.format(of=classes.unit, seeds=" Seeds are added up." if task.several else "")
+    return Picture("confusion", TITLE, f"{caption} {task.remarks}".strip(), figure, left_out=task.left_out)
 
 
 def shares(confusion: Integers, classes: Classes) -> Floats:

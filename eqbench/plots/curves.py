@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 
 from eqbench.plots.by_frequency import add_legend
-from eqbench.plots.canvas import INK, Picture, headline, panels
+from eqbench.plots.canvas import INK, Picture, headline, log_ticks, panels
 from eqbench.plots.series import Series, Task, is_wide, mean
+from eqbench.plots.stored import StoredRun
 
 TITLE = "Learning curves"
 LOSS = "train/loss"
@@ -18,35 +20,44 @@ MOST_POINTS = 250
 
 def picture(task: Task) -> Picture:
     """A panel for each number: training loss, main metric, groups from frequent to rare."""
+    task = task.having(lambda run: bool(run.metrics or run.curve(LOSS)), "nothing recorded")
     lengths = {name: _longest(task, name) for name in _names(task)}
     bent = [name for name, length in lengths.items() if length > 1]
     shown = bent or [name for name, length in lengths.items() if length]
     if not shown:
         return Picture("curves", TITLE, "No training has been recorded.", None)
     figure, axes = panels(len(shown), 3, width=3.8, height=2.7)
-    several = any(len(series.runs) > 1 for series in task.series)
+    longest = max(
+        epoch for name in shown for series in task.series for run in series.runs for epoch, _ in _curve(run, name)
+    )
     for each, name in zip(axes, shown, strict=True):
         for series in task.series:
             _draw(each, series, name)
         each.set_xlabel("epoch", fontsize=9, color=INK)
-        each.set_xlim(left=0)
+        each.set_xlim(0, 1.02 * longest or 1.0)
         unit = "" if name == LOSS else " (%)"
         each.set_ylabel(f"{name}{unit}", fontsize=9, color=INK, parse_math=False)
         values = np.array([value for line in each.get_lines() for value in np.atleast_1d(line.get_ydata())], float)
         if name == LOSS and is_wide(values):
             each.set_yscale("log")
-            each.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    headline(figure, f"{TITLE}\n{task.subtitle}")
+            positive = values[values > 0]
+            log_ticks(each.yaxis, positive.min(), positive.max())
+    groups = f"\n{task.classes.groups_text}" if task.classes else ""
+    headline(figure, f"{TITLE}\n{task.subtitle}{groups}")
     add_legend(figure, task.series, marks=False)
     caption = "The training loss is of what is trained: between losses, its height says nothing."
-    caption += " Thick lines are means over seeds, thin ones the seeds." if several else ""
+    caption += " Thick lines are means over seeds, thin ones the seeds." if task.several else ""
     caption += " There was one evaluation." if lengths.get(_names(task)[-1]) == 1 else ""
-    return Picture("curves", TITLE, caption, figure)
+    return Picture("curves", TITLE, f"{caption} {task.remarks}".strip(), figure, left_out=task.left_out)
+
+
+def _curve(run: StoredRun, name: str) -> list[tuple[float, float]]:
+    return run.averaged_curve(name, MOST_POINTS) if name == LOSS else run.curve(name)
 
 
 def _longest(task: Task, name: str) -> int:
     """Points of the longest curve of a number."""
-    return max((len(run.curve(name)) for series in task.series for run in series.runs), default=0)
+    return max((len(_curve(run, name)) for series in task.series for run in series.runs), default=0)
 
 
 def _names(task: Task) -> list[str]:
@@ -61,16 +72,16 @@ def _names(task: Task) -> list[str]:
 
 
 def _draw(axes: Axes, series: Series, name: str) -> None:
-    curves = [curve for run in series.runs if (curve := run.curve(name))]
+    curves = [curve for run in series.runs if (curve := _curve(run, name))]
     style: dict[str, Any] = {"color": series.colour, "linestyle": series.dashes}
     if len(curves) > 1:
         for curve in curves:
             axes.plot(*_points(curve), linewidth=0.6, alpha=0.4, **style)
-    shared = sorted(set.intersection(*(set(dict(curve)) for curve in curves))) if curves else []
-    if shared:
-        values = mean(np.array([[dict(curve)[epoch] for epoch in shared] for curve in curves]))
-        points = _points(list(zip(shared, values.tolist(), strict=True)))
-        single: dict[str, Any] = {} if len(shared) > 1 else {"marker": series.mark, "markersize": 5}
+    epochs = sorted({epoch for curve in curves for epoch, _ in curve})
+    if epochs:
+        values = mean(np.array([[dict(curve).get(epoch, math.nan) for epoch in epochs] for curve in curves]))
+        points = _points(list(zip(epochs, values.tolist(), strict=True)))
+        single: dict[str, Any] = {} if len(epochs) > 1 else {"marker": series.mark, "markersize": 5}
         axes.plot(*points, linewidth=1.8, gid=series.gid, **style, **single)
 
 

@@ -12,6 +12,7 @@ from eqbench.plots.by_frequency import Values
 from eqbench.plots.canvas import INK, Picture, headline, plain
 from eqbench.plots.series import Series, Task, mean
 from eqbench.plots.stored import Floats
+from eqbench.plots.text import shortened
 
 TITLE = "Result of each class against its frequency"
 
@@ -19,14 +20,16 @@ TITLE = "Result of each class against its frequency"
 def picture(task: Task) -> Picture:
     """One panel of results; a second of changes where there are several losses."""
     column = next((name for series in task.series for run in series.runs if (name := run.result_column)), None)
-    kept = [] if column is None else [each for each in task.series if _values(each, column) is not None]
+    if column is not None:
+        task = task.having(lambda run: run.by_class(column) is not None, "no result by class")
+    kept = task.series
     if task.classes is None or column is None or not kept:
         return Picture("per_class", TITLE, "No result by class is stored.", None)
     drawn = [Values.of(series, found, mean) for series in kept if (found := _values(series, column)) is not None]
     changes = [change for values in kept[1:] if (change := _change(kept[0], values, column))]
     rows = 2 if changes else 1
     figure = Figure(figsize=(9.6, 3.6 * rows + 0.9), dpi=150, layout="constrained")
-    panels = [(column, drawn), (f"change against {kept[0].label}", changes)][:rows]
+    panels = [(column, drawn), (f"change against {shortened(kept[0].label, 32)}", changes)][:rows]
     for at, (label, values) in enumerate(panels):
         axes = figure.add_subplot(rows, 1, at + 1)
         plain(axes)
@@ -35,14 +38,15 @@ def picture(task: Task) -> Picture:
             axes.axhline(0, color=INK, linewidth=0.9, zorder=1.5)
         by_frequency.draw(axes, task.classes, values)
         axes.set_ylabel(f"{label} (%)" if not at else f"{label} (points)", fontsize=9, color=INK, parse_math=False)
-    headline(figure, f"{TITLE}: {column}\n{task.with_series(kept).subtitle}")
+    headline(figure, f"{TITLE}: {column}\n{task.subtitle}\n{task.classes.groups_text}")
     by_frequency.add_legend(figure, kept, marks=by_frequency.has_marks(task.classes))
     return Picture(
         "per_class",
         TITLE,
-        _caption(task, kept, bool(changes)),
+        _caption(task, bool(changes)),
         figure,
         by_frequency.class_tips(task.classes, drawn, " %"),
+        task.left_out,
     )
 
 
@@ -67,10 +71,9 @@ def _limits(values: list[Values], *, percent: bool) -> tuple[float, float]:
     return (low - room, high + room) if not percent else (min(low, 0.0) - room, high + room)
 
 
-def _caption(task: Task, kept: list[Series], changes: bool) -> str:
+def _caption(task: Task, changes: bool) -> str:
     assert task.classes is not None
-    several = any(len(series.runs) > 1 for series in kept)
-    parts = [by_frequency.caption(task.classes, several=several)]
+    parts = [by_frequency.caption(task.classes, several=task.several)]
     if changes:
         parts.append("Changes are differences of runs with the same seed.")
-    return " ".join(parts)
+    return " ".join(filter(None, [*parts, task.remarks]))

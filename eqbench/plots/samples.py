@@ -18,17 +18,20 @@ TITLE = "Samples of the rarest classes with predictions"
 MOST_ROWS = 4
 WIDTH = 5.4
 """Inches of a column."""
-CAPTION = (
-    "Each picture has what is labelled on its left and what the model predicts on its right; of each loss, the "
-    "first seed that keeps pictures."
-)
+CAPTION = "Of each loss, the first seed that keeps pictures."
+HOW_TO_READ = {
+    "classification": "Images of the rarest classes that were taken for another class, with the scores of both.",
+    "detection": "What is annotated on the left of each picture, what the model predicts on its right.",
+    "segmentation": "Each image, what is labelled in it, what the model predicts.",
+}
+"""By the name of the task."""
 
 
 def picture(task: Task) -> Picture:
     """A column for each loss, a row for each sample."""
     found = [(series, files) for series in task.series if (files := _files(series))]
     if not found:
-        reason = "No samples are stored: detection and segmentation keep some."
+        reason = "No samples are stored: a run keeps those of its last evaluation, unless its task has `pictures` 0."
         return Picture("samples", TITLE, reason, None)
     names = sorted({name for _, files in found for name in files})
     names = sorted(sorted(names, key=lambda name: -sum(name in files for _, files in found))[:MOST_ROWS])
@@ -53,7 +56,8 @@ def picture(task: Task) -> Picture:
             label = shortened(found[column][0].label, 48)
             axes.set_title(label, loc="left", fontsize=9, color=INK, parse_math=False)
     headline(figure, f"{TITLE}\n{cleaned(task.label)}")
-    return Picture("samples", TITLE, CAPTION, figure)
+    how = HOW_TO_READ.get(found[0][0].runs[0].spec.task.name, "")
+    return Picture("samples", TITLE, f"{how} {CAPTION}".strip(), figure)
 
 
 def _files(series: Series) -> dict[str, Path]:

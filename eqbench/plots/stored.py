@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from eqbench import gradient_ratio
 from eqbench.errors import InputError
 from eqbench.evaluation import tables
 from eqbench.run_folder import RunFolder
@@ -22,16 +23,22 @@ from eqbench.run_spec import RunSpec
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
+UNITS = {"classification": "images", "detection": "instances", "segmentation": "pixels"}
+"""What the training samples of a class are, by the name of the task."""
+TRAINING = {"train/loss", "train/lr"}
+"""Recorded together, whenever the training loss is."""
+GROUP_WORDS = {"f": "frequent", "c": "common", "r": "rare"}
 NO_RESULTS = ("class_id", "class_name", "group", "published_group", "weight_norm")
 
 
 @dataclass(frozen=True)
 class Classes:
-    """The classes of a data set: (C,) names, groups and training samples."""
+    """The classes of a data set: (C,) names, groups and training samples, which are `unit`."""
 
     names: tuple[str, ...]
     groups: tuple[str, ...]
     counts: Integers
+    unit: str = "samples"
 
     @cached_property
     def order(self) -> Integers:
@@ -51,7 +58,19 @@ class Classes:
         """What decides the order, for an axis."""
         counts = self.counts[self.order]
         by = "by" if (np.diff(counts) <= 0).all() else "by group and"
-        return f"class, {by} falling number of training samples ({counts.max():,} to {counts.min():,})"
+        return f"class, {by} falling number of training {self.unit} ({counts.max():,} to {counts.min():,})"
+
+    @property
+    def groups_text(self) -> str:
+        """What the groups are: `many 1 class (100), few 2 classes (15 to 4) by training images`."""
+        parts = []
+        for name in self.group_names:
+            counts = self.counts[self.members(name)]
+            high, low = int(counts.max()), int(counts.min())
+            words = f"{GROUP_WORDS[name]} ({name})" if name in GROUP_WORDS else name
+            size = f"{len(counts)} class{'es' if len(counts) > 1 else ''}"
+            parts.append(f"{words} {size} ({brief(high)}{f' to {brief(low)}' if low < high else ''})")
+        return f"{', '.join(parts)} by training {self.unit}"
 
     def members(self, group: str) -> Integers:
         """Ids of the classes of a group."""
@@ -88,7 +107,8 @@ class StoredRun:
         try:
             content = json.loads(file.read_text(encoding="utf-8"))
             names, groups = map(str, content["class_names"]), map(str, content["groups"])
-            found = Classes(tuple(names), tuple(groups), np.array(content["class_counts"], np.int64))
+            unit = UNITS.get(self.spec.task.name, "samples")
+            found = Classes(tuple(names), tuple(groups), np.array(content["class_counts"], np.int64), unit)
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise InputError(f"{file}: cannot be read as the description of a data set ({error})") from error
         if not len(found.names) == len(found.groups) == found.counts.size > 0:
@@ -104,9 +124,9 @@ class StoredRun:
         parts.sort(key=lambda part: int(part.stem))
         number = len(self.classes.names)
         totals = np.stack([_totals(part, number) for part in parts])
-        with np.errstate(divide="ignore", invalid="ignore"):
-            ratios = totals[:, 0] / totals[:, 1]
-        return Ratios(np.array([int(part.stem) for part in parts]), ratios)
+        return Ratios(
+            np.array([int(part.stem) for part in parts]), gradient_ratio.of_totals(totals[:, 0], totals[:, 1])
+        )
 
     @cached_property
     def per_class(self) -> dict[str, list[Any]] | None:
@@ -158,23 +178,75 @@ class StoredRun:
         return None
 
     @cached_property
-    def _events(self) -> list[dict[str, Any]]:
-        return self.folder.read_events()
+    def status(self) -> str:
+        """How the run ended, or `not finished`."""
+        return str((self.folder.read_result() or {}).get("status", "not finished"))
+
+    @property
+    def finished(self) -> bool:
+        return self.status == "finished"
+
+    @cached_property
+    def main_result(self) -> float:
+        """The main number of the result; NaN without one."""
+        result = self.folder.read_result() or {}
+        value = result.get("metrics", {}).get(result.get("main_metric"))
+        return float(value) if is_number(value) else math.nan
+
+    @cached_property
+    def _events(self) -> list[tuple[int, dict[str, float]]]:
+        """Iteration and finite numbers of each record; what is something else is left out."""
+        events = [(event["iteration"], event["metrics"]) for event in self.folder.read_events()]
+        return [
+            (iteration, {name: float(value) for name, value in metrics.items() if is_number(value)})
+            for iteration, metrics in events
+            if isinstance(iteration, int) and isinstance(metrics, dict)
+        ]
 
     @property
     def metrics(self) -> tuple[str, ...]:
         """Names of the numbers of the evaluations, main one first."""
-        names = (name for event in self._events for name in event["metrics"] if name.startswith("val/"))
-        return tuple(dict.fromkeys(names))
+        return tuple(dict.fromkeys(name for _, metrics in self._events for name in metrics if name.startswith("val/")))
 
     def curve(self, metric: str) -> list[tuple[float, float]]:
         """(epoch, value) of a recorded number, in order."""
         per_epoch = self.spec.budget.iterations_per_epoch
-        return [
-            (event["iteration"] / per_epoch, float(event["metrics"][metric]))
-            for event in self._events
-            if metric in event["metrics"] and math.isfinite(event["metrics"][metric])
-        ]
+        return [(iteration / per_epoch, metrics[metric]) for iteration, metrics in self._events if metric in metrics]
+
+    def averaged_curve(self, metric: str, most: int) -> list[tuple[float, float]]:
+        """(epoch, value) of a number that was averaged since the last record, over windows of about one length.
+
+        As long as the longest that was recorded, and such that there are at most `most`: numbers of shorter windows
+        scatter more. Within a window, each number counts by its iterations.
+        """
+        recorded = [(iteration, metrics) for iteration, metrics in self._events if TRAINING & metrics.keys()]
+        lengths = np.diff([0, *(iteration for iteration, _ in recorded)])
+        if not recorded or lengths.max() <= 0:
+            return self.curve(metric)
+        window = max(int(lengths.max()), math.ceil(recorded[-1][0] / most))
+        sums: dict[int, tuple[int, float, int]] = {}
+        for (iteration, metrics), length in zip(recorded, lengths.tolist(), strict=True):
+            if metric in metrics and length > 0:
+                place = math.ceil(iteration / window)
+                _, total, weight = sums.get(place, (0, 0.0, 0))
+                sums[place] = iteration, total + length * metrics[metric], weight + length
+        per_epoch = self.spec.budget.iterations_per_epoch
+        return [(last / per_epoch, total / weight) for last, total, weight in sums.values()]
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def brief(count: int) -> str:
+    """A number of samples in a few characters.
+
+    >>> brief(12_345), brief(491_390), brief(1_234_567)
+    ('12,345', '491k', '1.23M')
+    """
+    if count < 100_000:
+        return f"{count:,}"
+    return f"{count / 1e3:.0f}k" if count < 999_500 else f"{count / 1e6:.3g}M"
 
 
 def _totals(file: Path, number: int) -> Floats:

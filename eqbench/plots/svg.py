@@ -11,10 +11,12 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from eqbench.plots.canvas import GRID, INK, MUTED, PAPER, drawing
+from eqbench.plots.palette import by_variable
 
 SVG = "http://www.w3.org/2000/svg"
 XLINK = "http://www.w3.org/1999/xlink"
-COLOURS = {INK: "var(--ink)", MUTED: "var(--muted)", GRID: "var(--grid)", PAPER: "var(--paper)"}
+COLOURS = {INK: "var(--ink)", MUTED: "var(--muted)", GRID: "var(--grid)", PAPER: "var(--paper)"} | by_variable()
+"""What stands for a colour in a page: losses and groups have others on dark ground, where the page declares them."""
 PIXELS_PER_INCH = 112
 """At most, so that the text of all figures has one size."""
 DROPPED = {f"{{{SVG}}}metadata", f"{{{SVG}}}style"}
@@ -41,9 +43,7 @@ def inline(figure: Figure, name: str, title: str, tips: Mapping[str, str]) -> st
     root.attrib |= {"role": "img", "aria-label": title, "style": width}
     ET.register_namespace("", SVG)
     text = ET.tostring(root, encoding="unicode", short_empty_elements=False)
-    for colour, variable in COLOURS.items():
-        text = text.replace(colour, variable)
-    return text
+    return re.sub("|".join(COLOURS), lambda found: COLOURS[found[0]], text)
 
 
 def _tidy(node: ET.Element, tips: Mapping[str, str]) -> None:

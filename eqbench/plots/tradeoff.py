@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from eqbench.plots.canvas import INK, MUTED, Picture, headline, panels
+from eqbench.plots import palette
+from eqbench.plots.canvas import INK, MUTED, Picture, headline, legend, panels
 from eqbench.plots.series import Series
 from eqbench.plots.text import cleaned, shortened
 
@@ -24,14 +26,19 @@ CAPTION = (
 )
 
 
-def picture(board: Leaderboard) -> Picture:
-    """A panel for each task of the current plan that has both numbers."""
+def picture(board: Leaderboard, places: Mapping[str, int] | None = None) -> Picture:
+    """A panel for each task of the current plan that has both numbers.
+
+    Args:
+        places: of the losses, which decide how they look; by default as they come in the board.
+    """
     drawable = [(column, ends) for column in board.current if (ends := _ends(column))]
     if not drawable:
         reason = "No task has finished runs with a result for its most frequent and for its rarest classes."
         return Picture("tradeoff", TITLE, reason, None)
     labels = list(dict.fromkeys(label for column in board.current for label in column.entries))
-    looks = {label: Series(cleaned(label), place, ()) for place, label in enumerate(labels)}
+    places = palette.places(labels) if places is None else places
+    looks = {label: Series(cleaned(label), places[label], ()) for label in labels}
     figure, axes = panels(len(drawable), 3, width=4.4, height=3.7)
     drawn: dict[str, None] = {}
     tips: dict[str, str] = {}
@@ -43,8 +50,7 @@ def picture(board: Leaderboard) -> Picture:
         for label, look in looks.items()
         if label in drawn
     ]
-    columns = min(len(handles), 3 if figure.get_figwidth() > 9 else 2)
-    figure.legend(handles=handles, loc="outside lower left", ncols=columns, frameon=False, fontsize=8, labelcolor=INK)
+    legend(figure, handles)
     for label in drawn:
         tips[looks[label].gid] = _tip(label, drawable)
     return Picture("tradeoff", TITLE, CAPTION, figure, tips)
@@ -71,15 +77,16 @@ def _panel(axes: Axes, column: Column, ends: tuple[str, str], looks: dict[str, S
             continue
         (x, x_half, _), (y, y_half, _) = (entry.cells[metric].value for metric in ends)
         look = looks[label]
-        bars: dict[str, Any] = {"color": look.colour, "linewidth": 1.2, "alpha": 0.6, "gid": look.gid}
+        bars: dict[str, Any] = {"color": look.colour, "linewidth": 1.2, "gid": look.gid, "markersize": 6}
         if math.isfinite(x_half):
-            axes.plot([x - x_half, x + x_half], [y, y], **bars)
+            axes.plot([x - x_half, x + x_half], [y, y], marker="|", **bars)
         if math.isfinite(y_half):
-            axes.plot([x, x], [y - y_half, y + y_half], **bars)
+            axes.plot([x, x], [y - y_half, y + y_half], marker="_", **bars)
         axes.plot([x], [y], marker=look.mark, color=look.colour, markersize=7, linestyle="none", gid=look.gid, zorder=3)
         if label == column.baseline:
-            axes.axvline(x, color=MUTED, linewidth=0.8, linestyle=(0, (3, 2)), zorder=1.5)
-            axes.axhline(y, color=MUTED, linewidth=0.8, linestyle=(0, (3, 2)), zorder=1.5)
+            guide: dict[str, Any] = {"color": MUTED, "linewidth": 0.6, "alpha": 0.6, "zorder": 1.2}
+            axes.axvline(x, linestyle=(0, (2, 4)), **guide)
+            axes.axhline(y, linestyle=(0, (2, 4)), **guide)
         drawn.append(label)
     axes.set_title(shortened(cleaned(column.title), 60), loc="left", fontsize=9, color=INK, parse_math=False)
     axes.set_xlabel(f"{ends[0]} (%), frequent classes", fontsize=9, color=INK)

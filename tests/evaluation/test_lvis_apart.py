@@ -6,7 +6,6 @@ import json
 import os
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,7 +14,6 @@ import numpy as np
 import psutil
 import pytest
 
-from eqbench import cluster
 from eqbench.errors import InputError
 from eqbench.evaluation import apart
 from eqbench.evaluation.apart import EvaluationFailed, evaluate_apart, memory_needed
@@ -106,19 +104,8 @@ def test_failures_of_the_child_have_a_reason(files: tuple[Path, list[Path]], tmp
     assert "Traceback" in "".join(caught.value.__notes__)
 
 
-@pytest.fixture
-def _ray() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in cluster.DRIVER_ENVIRONMENT.items():
-            patch.setenv(name, value)
-        patch.delenv("RAY_ADDRESS", raising=False)
-        patch.setattr(cluster, "local_cpus", lambda: 1)
-        with cluster.connected():
-            yield
-
-
 @pytest.mark.ray
-@pytest.mark.usefixtures("_ray")
+@pytest.mark.usefixtures("local_ray")
 def test_in_ray(files: tuple[Path, list[Path]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(apart, "ATTEMPTS", 2)
     reason = "its Ray worker was lost 2 times, probably out of memory"

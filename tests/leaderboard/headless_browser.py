@@ -152,17 +152,27 @@ class Page:
 
     def click(self, selector: str) -> None:
         """With the mouse, where a user would: in the middle of what is visible of the first match."""
-        point = self.evaluate(
+        point = self._middle(selector)
+        for kind in ("mousePressed", "mouseReleased"):
+            self.call("Input.dispatchMouseEvent", type=kind, x=point[0], y=point[1], button="left", clickCount=1)
+
+    def hover(self, selector: str) -> None:
+        """With the mouse."""
+        x, y = self._middle(selector)
+        self.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
+
+    def _middle(self, selector: str) -> tuple[float, float]:
+        """Of the first match, which is scrolled into sight."""
+        x, y = self.evaluate(
             f"(() => {{ const found = document.querySelector({json.dumps(selector)});"
             "found.scrollIntoView({block: 'center', inline: 'center'}); const box = found.getBoundingClientRect();"
             "return [box.x + box.width / 2, box.y + box.height / 2]; })()"
         )
-        for kind in ("mousePressed", "mouseReleased"):
-            self.call("Input.dispatchMouseEvent", type=kind, x=point[0], y=point[1], button="left", clickCount=1)
+        return x, y
 
     def press(self, key: str) -> None:
-        """One key: `Tab`, `Enter`, `Escape`."""
-        code = {"Tab": 9, "Enter": 13, "Escape": 27}[key]
+        """One key: `Tab`, `Enter`, `Escape`, an arrow."""
+        code = {"Tab": 9, "Enter": 13, "Escape": 27, "ArrowRight": 39, "ArrowDown": 40}[key]
         text = {"text": "\r"} if key == "Enter" else {}
         self.call("Input.dispatchKeyEvent", type="keyDown", key=key, code=key, windowsVirtualKeyCode=code, **text)
         self.call("Input.dispatchKeyEvent", type="keyUp", key=key, code=key, windowsVirtualKeyCode=code)

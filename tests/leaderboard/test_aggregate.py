@@ -79,6 +79,45 @@ def test_mean_rank_and_borda_over_tasks_by_hand(tmp_path: Path) -> None:
     assert [row.standing.borda for row in board.rows] == [2.5, 4.5, 2.0]
 
 
+def test_ties_by_rounding_share_their_rank(tmp_path: Path) -> None:
+    scores = {"a": [80.0, 90.0], "b": [82.22222222222221, 50.0], "c": [82.22222222222223, 50.0]}
+    board = leaderboard.board([write_suite(tmp_path, {("t", loss): top1(*row) for loss, row in scores.items()})])
+    assert [(row.label, row.standing.ranks) for row in board.rows] == [("a", (1.0,)), ("b", (2.5,)), ("c", (2.5,))]
+
+
+def test_constant_differences_of_counts_are_never_significant(tmp_path: Path) -> None:
+    counts = (307, 210, 266)
+    outcomes = {("t", loss): top1(*(100 * (k + more) / 360 for k in counts)) for loss, more in (("a", 0), ("b", 7))}
+    cell = leaderboard.board([write_suite(tmp_path, outcomes)]).columns[0].entries["b"].cells["top1"]
+    assert cell.change is not None
+    assert (cell.change.half_width, cell.significant) == (0.0, False)
+
+
+def test_no_loss_is_the_baseline_of_all_where_tasks_have_their_own(tmp_path: Path) -> None:
+    outcomes = {
+        ("digits", "ce"): top1(50, 51),
+        ("digits", "eql"): top1(60, 61),
+        ("boxes", "bce"): top1(20, 21),
+        ("boxes", "eql"): top1(30, 31),
+    }
+    board = leaderboard.board([write_suite(tmp_path, outcomes)])
+    assert [column.baseline for column in board.columns] == ["ce", "bce"]
+    assert [(row.label, row.baseline) for row in board.rows] == [("eql", False), ("ce", False), ("bce", False)]
+
+
+def test_a_row_says_which_parameters_differ_from_task_to_task(tmp_path: Path) -> None:
+    folder = SuiteFolder(tmp_path, "tuned")
+    folder.create()
+    specs = []
+    for task, tau in (("a", 1.0), ("b", 0.1)):
+        for loss in ("ce", "eql"):
+            specs.append(make_spec(task, loss, suite="tuned", loss_params={"eql": {"tau": tau, "gamma": 2.0}}))
+            write_run(folder, specs[-1], {"top1": 50.0})
+    folder.write_plan(specs, "name: tuned\n")
+    board = leaderboard.board([folder])
+    assert {row.label: row.varying for row in board.rows} == {"ce": (), "eql": ("tau",)}
+
+
 def test_incomplete_rows_stand_below_complete_ones_and_say_what_is_missing(tmp_path: Path) -> None:
     outcomes: Outcomes = {
         ("t", "base"): top1(1, 2, 3),
@@ -156,7 +195,7 @@ def test_another_budget_is_another_column(tmp_path: Path) -> None:
     [
         ({"task_version": 2}, "digits [task_version 2]"),
         ({"protocol": "accuracy:best"}, "digits [protocol accuracy:best]"),
-        ({"data_digest": "fedcba"}, "digits [data_digest fedcba]"),
+        ({"data_digest": "fedcba9876543210"}, "digits [data_digest fedcba98]"),
         (
             {"data_digest": "fe", "data": {"name": "digits", "params": {"imbalance_factor": 9}}},
             "digits [data.imbalance_factor 9]",
@@ -175,9 +214,10 @@ def test_another_key_or_recipe_is_another_column(tmp_path: Path, changes: dict[s
 def test_titles_are_never_the_same(tmp_path: Path) -> None:
     data = {"name": "digits", "params": {"imbalance_factor": 9}}
     write_suite(tmp_path, {("digits", "a"): top1(1)}, data=data, data_digest="aa")
-    write_suite(tmp_path, {("digits", "a"): top1(2)}, data=data, data_digest="bb")
+    write_suite(tmp_path, {("digits", "a"): top1(2)}, data=data, data_digest="bbbbbbbb1")
+    write_suite(tmp_path, {("digits", "a"): top1(2)}, data=data, data_digest="bbbbbbbb2")
     board = leaderboard.board([write_suite(tmp_path, {("digits", "a"): top1(3)})])
-    assert len(set(titles(board))) == 3
+    assert len(set(titles(board))) == 4
 
 
 def test_where_the_data_lies_makes_no_other_column(tmp_path: Path) -> None:
@@ -215,6 +255,49 @@ def test_several_suites_make_one_board(tmp_path: Path) -> None:
     assert list(board.columns[0].entries) == ["a", "c", "b"]
 
 
+# -- sweeps --------------------------------------------------------------------------------------------------
+
+
+def write_trials(storage: Path, rates: dict[float, Outcome], **changes: Any) -> SuiteFolder:
+    """A sweep over the learning rate; two of its trials have the same label."""
+    folder = SuiteFolder(storage, "quickstart/sweeps")
+    folder.create()
+    specs = []
+    for rate, outcome in rates.items():
+        train = make_spec().train.model_dump() | {"optimizer": {"name": "sgd", "lr": rate}}
+        label = f"eql(lr={rate:.1g})"
+        specs.append(make_spec("digits", label, suite="quickstart/sweeps", train=train, **changes))
+        write_run(folder, specs[-1], outcome)
+    folder.write_plan(specs, "name: quickstart\n")
+    return folder
+
+
+def test_trials_of_a_sweep_are_one_table_that_is_not_ranked_over_tasks(tmp_path: Path) -> None:
+    rates: dict[float, Outcome] = {0.1: {"top1": 50.0}, 0.2: "diverged", 0.11: {"top1": 70.0}, 0.3: {"top1": 60.0}}
+    board = leaderboard.board([write_trials(tmp_path, rates)])
+    (column,) = board.columns
+    assert (column.title, column.trials, column.ranked) == ("digits, trials", True, False)
+    assert list(column.entries) == ["eql(lr=0.1)", "eql(lr=0.1) [optimizer.lr 0.11]", "eql(lr=0.3)", "eql(lr=0.2)"]
+    assert [entry.rank for entry in column.entries.values()] == pytest.approx([3, 1, 2, math.nan], nan_ok=True)
+    assert board.rows == ()
+
+
+def test_trials_stand_apart_from_the_runs_of_the_suite(tmp_path: Path) -> None:
+    suite = write_suite(tmp_path, {("digits", "ce"): top1(1), ("digits", "eql"): top1(2)})
+    sweep = write_trials(tmp_path, {0.1: {"top1": 50.0}, 0.2: {"top1": 51.0}}, task_version=2)
+    for folders in ([suite, sweep], [sweep, suite]):
+        board = leaderboard.board(folders)
+        assert sorted(titles(board)) == ["digits", "digits, trials"]
+        assert [column.title for column in board.ranked] == ["digits"]
+        assert [row.label for row in board.rows] == ["ce", "eql"]
+
+
+def test_trials_of_another_budget_are_another_table(tmp_path: Path) -> None:
+    write_trials(tmp_path, {0.1: {"top1": 50.0}}, budget={**make_spec(iterations=9).budget.model_dump()})
+    board = leaderboard.board([write_trials(tmp_path, {0.2: {"top1": 51.0}})])
+    assert titles(board) == ["digits, trials", "digits, trials [iterations 9]"]
+
+
 # -- bad folders ---------------------------------------------------------------------------------------------
 
 
@@ -232,7 +315,7 @@ def test_a_result_of_an_unknown_version_is_refused(tmp_path: Path) -> None:
 
 
 def test_runs_that_cannot_be_read_are_listed(tmp_path: Path) -> None:
-    folder = write_suite(tmp_path, {("digits", "cross_entropy"): [None, {"top1": 2.0}, {"top1": 3.0}]})
+    folder = write_suite(tmp_path, {("digits", "cross_entropy"): [None, None, {"top1": 3.0}]})
     first, second = (folder.run(make_spec(seed=seed).run_id) for seed in (0, 1))
     first.spec_file.write_bytes(b"\xff\x00: [")
     second.spec_file.unlink()
@@ -243,12 +326,17 @@ def test_runs_that_cannot_be_read_are_listed(tmp_path: Path) -> None:
     assert "run.yaml: cannot be read as a run" in reasons[f"quickstart/{first.run_id}"]
 
 
-def test_a_broken_result_counts_as_not_finished(tmp_path: Path) -> None:
-    folder = write_suite(tmp_path, {("digits", "cross_entropy"): top1(1, 2)})
-    folder.run(make_spec(seed=1).run_id).result_file.write_text('{"schema_version": 1, "sta')
-    assert [str(problem) for problem in leaderboard.board([folder]).problems] == [
-        "digits · cross_entropy · s1: not run yet"
+def test_a_broken_result_is_said_to_be_broken(tmp_path: Path) -> None:
+    folder = write_suite(tmp_path, {("digits", "cross_entropy"): top1(1, 2, 3)})
+    first, second = (folder.run(make_spec(seed=seed).run_id) for seed in (1, 2))
+    first.result_file.write_text('{"schema_version": 1, "sta')
+    second.write_result({**(second.read_result() or {}), "main_metric": [5]})
+    board = leaderboard.board([folder])
+    assert [str(problem) for problem in board.problems] == [
+        "digits · cross_entropy · s1: result.json: cannot be read (EOF while parsing a string at line 1 column 26)",
+        "digits · cross_entropy · s2: result.json: main_metric: [5], expected a str",
     ]
+    assert board.columns[0].entries["cross_entropy"].missing == "1 of 3 seeds"
 
 
 def test_seeds_that_start_from_seeds_of_one_run_share_a_column(tmp_path: Path) -> None:

@@ -82,3 +82,19 @@ def test_importing_eqbench_stays_light() -> None:
         "assert not hasattr(eqbench, 'leaderbord')\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("ended", [1e30, -1.0, True, "today", 2**34])
+def test_a_time_that_is_none(tmp_path: Path, ended: object) -> None:
+    folder = write_suite(tmp_path, {("t", "a"): top1(1)})
+    (run,) = folder.runs()
+    run.write_result({**(run.read_result() or {}), "finished_at": ended})
+    frame = eqbench.leaderboard.load("quickstart", storage=tmp_path)
+    assert frame["finished_at"].isna().all()
+
+
+def test_the_storage_may_be_below_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_suite(tmp_path / "runs", {("t", "a"): top1(1)})
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert len(eqbench.leaderboard.load("quickstart", storage="~/runs"))
+    assert len(eqbench.leaderboard.load(storage="~/runs"))

@@ -13,6 +13,7 @@ from eqbench.leaderboard.statistics import best_first, holm, interval, paired_di
 
 NAN = math.nan
 percentages = st.floats(0, 100)
+whole_thousandths = st.integers(0, 100_000).map(lambda number: number / 1000)
 samples = st.lists(percentages, min_size=2, max_size=12)
 p_values = st.lists(st.floats(0, 1), max_size=12)
 
@@ -106,6 +107,34 @@ def test_differences_without_variance_are_the_limit_of_the_test(shift: float, p:
     assert paired_difference(shifted, baseline) == pytest.approx((shift, 0.0, p, 3), nan_ok=True)
 
 
+@settings(deadline=None)
+@given(st.integers(2, 2000), st.lists(st.integers(0, 2000), min_size=2, max_size=6), st.integers(-3, 3))
+def test_equal_differences_of_counts_are_equal_whatever_rounding_makes_of_them(
+    total: int, counts: list[int], more: int
+) -> None:
+    a = seeds([100 * (count + more) / total for count in counts])
+    b = seeds([100 * count / total for count in counts])
+    mean, half_width, p, n = paired_difference(a, b)
+    assert mean == pytest.approx(100 * more / total)
+    assert (half_width, n) == (0.0, len(counts))
+    assert (mean == 0) == (more == 0)
+    assert p == pytest.approx(1.0 if more == 0 else NAN, nan_ok=True)
+
+
+def test_what_differs_by_rounding_is_the_same() -> None:
+    a, b = seeds([82.22222222222221, 50.0]), seeds([82.22222222222223, 50.0])
+    assert paired_difference(a, b) == (0.0, 0.0, 1.0, 2)
+    assert paired_difference({0: a[0]}, {0: b[0]}).mean == 0.0
+
+
+@settings(deadline=None)
+@given(st.integers(2, 100_000), st.integers(0, 1))
+def test_the_smallest_step_of_a_metric_is_no_rounding(total: int, first: int) -> None:
+    one_more = 100 / total
+    assert paired_difference(seeds([50.0 + one_more, 50.0]), seeds([50.0, 50.0])).half_width > 0
+    assert standings([[50.0], [50.0 + one_more]])[first].ranks == (2.0 - first,)
+
+
 def test_fewer_than_two_pairs_have_no_p_value() -> None:
     mean, half_width, p, n = paired_difference({0: 2.0, 1: 5.0}, {1: 4.0, 2: 1.0})
     assert (mean, n) == (1.0, 1)
@@ -166,6 +195,11 @@ def test_standings_by_hand() -> None:
     assert best_first(placed) == [1, 0, 2]
 
 
+def test_scores_that_differ_by_rounding_are_tied() -> None:
+    scores = [82.22222222222221, 82.22222222222223, 90.0, 82.22222222222222]
+    assert [row.ranks for row in standings([[score] for score in scores])] == [(3.0,), (3.0,), (1.0,), (3.0,)]
+
+
 def test_an_incomplete_row_is_never_before_a_complete_one() -> None:
     placed = standings([[NAN, 99.0], [50.0, 10.0], [NAN, NAN], [60.0, 20.0]])
     assert [row.complete for row in placed] == [False, True, False, True]
@@ -193,7 +227,7 @@ def test_borda_shares_out_all_pairs_and_agrees_with_the_mean_rank(rows: int, col
     assert [row.borda for row in placed] == pytest.approx([columns * (rows - row.mean_rank) for row in placed])
 
 
-@given(st.lists(st.sampled_from([0.0, 0.1, 50.0, 50.5, 99.0]) | percentages, min_size=1, max_size=12))
+@given(st.lists(st.integers(0, 30).map(lambda k: 100 * k / 30) | whole_thousandths, min_size=1, max_size=12))
 def test_ranks_are_those_of_scipy(scores: list[float]) -> None:
     assert [standing.ranks[0] for standing in standings([[score] for score in scores])] == list(
         stats.rankdata([-score for score in scores])

@@ -12,14 +12,29 @@ from typing import Any
 
 import pytest
 from typer.testing import CliRunner
-from written_pages import HOSTILE, data_of, page_of, write_curves
-from written_suites import make_spec, top1, write_suite
+from written_pages import HOSTILE, data_of, page_of, write_curves, write_totals
+from written_suites import make_spec, top1, write_run, write_suite
 
 from eqbench.cli import app
-from eqbench.leaderboard.page import traces
+from eqbench.leaderboard.page import document, drawn, looks, pictures, traces
+from eqbench.plots.stored import StoredRun
 from eqbench.run_folder import RunFolder, SuiteFolder
+from eqbench.sweep.folder import SweepFolder
+from eqbench.sweep.record import Entry
 
-VOID = {"meta", "input", "br"}
+VOID = {"meta", "input", "br", "img"}
+
+
+@pytest.fixture(autouse=True)
+def no_figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures take their time; only tests that are marked `figures` draw them."""
+    if "figures" not in request.fixturenames:
+        monkeypatch.setattr(pictures, "NAMES", {})
+
+
+@pytest.fixture
+def figures() -> None:
+    """Asks for the figures of tasks."""
 
 
 class Outline(HTMLParser):
@@ -122,16 +137,16 @@ def test_the_same_results_give_the_same_bytes_and_nothing_says_where_they_lie(tm
 
 
 def test_numbers_and_drawings_of_a_run_are_in_the_page(tmp_path: Path) -> None:
-    folder = write_suite(tmp_path, {("digits", "cross_entropy"): top1(70, 72)})
+    folder = write_suite(tmp_path, {("digits", "cross_entropy"): [{"top1": 70, "few": 1}, {"top1": 72, "few": 1}]})
     write_curves(folder, points=200)
     data = data_of(page_of(folder))
     (entry,) = data["columns"][0]["entries"]
     first = entry["runs"][0]
-    assert first["metrics"] == [70]
+    assert first["metrics"] == [70, 1]
     assert len(first["curves"]["train"]["x"]) == traces.POINTS
-    assert first["curves"]["train"]["x"][-1] == 200
-    assert set(first["curves"]["train"]) == {"x", "loss", "many", "few"}
+    assert first["curves"]["train"]["x"][-1] == 40  # epochs
     assert first["curves"]["val"]["top1"][-1] == 100
+    assert first["curves"]["val"]["few"][-1] == 50
     assert entry["classes"] == {"runs": 2, "value": [80, 60, None], "of": 0}
     (classes,) = data["classes"]
     assert classes == {
@@ -141,6 +156,162 @@ def test_numbers_and_drawings_of_a_run_are_in_the_page(tmp_path: Path) -> None:
         "name": ["cat", "dog", "<b>emu"],
         "group": ["many", "many", "few"],
     }
+
+
+def test_ratios_of_groups_are_those_of_the_totals_whatever_was_recorded(tmp_path: Path) -> None:
+    """Medians over the classes of a group, geometric means over seeds; a loss's own ratio may be limited to 1."""
+    folder = write_suite(tmp_path, {("digits", "efl"): top1(70, 72)})
+    for run, factor in zip(folder.runs(), (1.0, 4.0), strict=True):
+        write_totals(run, {200: [(2, 1), (4, 1), (factor, 2)], 400: [(1, 1), (3, 1), (8 * factor, 2)]})
+        for at in (200, 400):
+            run.append_event(at, at, {"train/loss": 1.0, "gradient/ratio_many": 1.0, "gradient/ratio_few": 1.0})
+    (column,) = data_of(page_of(folder))["columns"]
+    (entry,) = column["entries"]
+    assert entry["ratios"] == {"x": [20, 40], "many": [3, 2], "few": [1, 8]}
+    assert entry["ratioSeeds"] == "2 seeds"
+    assert [group["words"] for group in column["groups"]] == [
+        "(2 classes: 30 to 90 training images each)",
+        "(1 class: 5 training images)",
+    ]
+
+
+@pytest.mark.parametrize(("recorded", "shown"), [(3.0, {"x": [20, 40], "many": [9, 3], "few": [9, 0.5]}), (1.0, None)])
+def test_recorded_ratios_are_drawn_if_they_end_at_the_totals(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recorded: float, shown: Any
+) -> None:
+    monkeypatch.setattr(drawn, "SNAPSHOTS", 0)  # as where runs are so many that not all totals are read
+    folder = write_suite(tmp_path, {("digits", "efl"): top1(70)})
+    (run,) = folder.runs()
+    write_totals(run, {400: [(3, 1), (3, 1), (1, 2)]})
+    run.append_event(200, 200, {"gradient/ratio_many": 9.0, "gradient/ratio_few": 9.0})
+    run.append_event(400, 400, {"gradient/ratio_many": recorded, "gradient/ratio_few": 0.5})
+    (entry,) = data_of(page_of(folder))["columns"][0]["entries"]
+    assert entry.get("ratios") == shown
+
+
+def test_what_did_not_finish_is_in_no_average(tmp_path: Path) -> None:
+    folder = write_suite(tmp_path, {("digits", "efl"): [*top1(70, 72), "out of memory"]})
+    for run in folder.runs():
+        failed = (run.read_result() or {})["status"] == "failed"
+        write_totals(run, {40: [(9, 1)] * 3} if failed else {40: [(2, 1)] * 3, 400: [(1, 1)] * 3})
+    (entry,) = data_of(page_of(folder))["columns"][0]["entries"]
+    assert entry["ratios"] == {"x": [4, 40], "many": [2, 1], "few": [2, 1]}
+    assert entry["ratioSeeds"] == "2 seeds; without s2, which did not finish"
+
+
+def test_the_training_loss_is_averaged_by_the_iterations_behind_each_record(tmp_path: Path) -> None:
+    folder = write_suite(tmp_path, {("digits", "efl"): top1(70)})
+    (run,) = folder.runs()
+    for at in range(25, 401, 25):
+        run.append_event(at - 1, at, {"train/loss": 1.0})
+        run.append_event(at, at, {"train/loss": 25.0})  # of one iteration
+    curves = data_of(page_of(folder))["columns"][0]["entries"][0]["runs"][0]["curves"]
+    assert curves["train"]["loss"] == [1.96] * 16
+    assert curves["train"]["x"] == [2.5 * at for at in range(1, 17)]
+
+
+def test_events_without_numbers_are_left_out(tmp_path: Path) -> None:
+    folder = write_suite(tmp_path, {("digits", "efl"): top1(70)})
+    (run,) = folder.runs()
+    run.append_event(200, 1, {"train/loss": 2.0, "val/top1": 1.0})
+    lines = ['{"iteration": 300, "metrics": null}', '{"iteration": null, "metrics": {"train/loss": 1}}']
+    lines += ['{"iteration": 400, "metrics": {"train/loss": null, "val/top1": null}}']
+    run.events_file.write_text(run.events_file.read_text() + "\n".join(lines) + "\n")
+    curves = data_of(page_of(folder))["columns"][0]["entries"][0]["runs"][0]["curves"]
+    assert curves == {"train": {"x": [20], "loss": [2]}, "val": {"x": [20, 40], "top1": [1, None]}}
+
+
+def test_a_loss_looks_the_same_on_the_whole_board_and_whatever_its_results(tmp_path: Path) -> None:
+    outcomes = {("a", "one"): top1(1), ("a", "two"): top1(2), ("b", "three"): top1(3), ("b", "two"): top1(9)}
+    shown = data_of(page_of(write_suite(tmp_path, outcomes)))["looks"]
+    assert {label: look["tone"] for label, look in shown.items()} == {"one": 0, "two": 1, "three": 2}
+    assert len({(look["tone"], look["mark"]) for look in looks.looks({str(at): at for at in range(40)}).values()}) == 40
+
+
+def test_changes_have_their_interval_and_pairs(tmp_path: Path) -> None:
+    outcomes = {("t", "base"): top1(1, 2, 4), ("t", "eql"): top1(3, 5, None), ("t", "none"): top1(None)}
+    html = page_of(write_suite(tmp_path, outcomes))
+    assert re.search(
+        r'>4.0<i> ± 12.7</i><i> \(n=2\)</i><br><span class="even">\+2.5<i> ± 6.4</i><i> \(2 pairs\)</i>', html
+    )
+    assert "no value: show the runs" in html
+
+
+@pytest.mark.usefixtures("figures")
+def test_figures_and_samples_are_folded_into_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from PIL import Image
+
+    folder = write_suite(tmp_path, {("digits", "efl"): [*top1(70, 72), "lost"], ("digits", "bce"): top1(70)})
+    write_curves(folder)
+    for run in folder.runs():
+        write_totals(run, {200: [(2, 1)] * 3, 400: [(1, 1)] * 3})
+    run.samples.mkdir()
+    Image.new("RGB", (900, 600), "red").save(run.samples / "rare-00-<b>.png")
+    (run.samples / "rare-01.png").write_text("no picture")
+    html = page_of(folder)
+    read = outline(html)
+    summaries = re.findall(r"<summary>(.*?)</summary>", html)
+    assert summaries == [
+        "Gradient ratio of classes, positives over negatives",
+        "Result of each class against its frequency",
+        "Learning curves",
+        "Samples of the rarest classes with predictions",
+    ]
+    assert all("style" not in attributes for _, attributes in read.attributes)  # the page's policy allows none
+    names = [attributes["id"] for _, attributes in read.attributes if "id" in attributes]
+    assert len(names) == len(set(names))
+    (image,) = read.of("img")
+    assert (image["src"] or "").startswith("data:image/jpeg;base64,")
+    assert "rare-00-<b>" in (image["alt"] or "")
+    assert "var(--t0" in html
+    assert "var(--g0" in html
+    assert "efl s2" in html  # the captions say which run is left out
+    monkeypatch.setattr(pictures, "NAMES", {"per_class": "results by class"})
+    drawing = re.compile(r"<svg.*?</svg>", re.S)
+    assert drawing.findall(page_of(folder))[0] == drawing.findall(html)[1]  # the same results, the same bytes
+    monkeypatch.setattr(document, "LARGEST", 0)
+    without = page_of(folder)
+    assert "<svg" not in without
+    assert "Left out, to keep the page small: results by class of digits." in without
+
+
+@pytest.mark.usefixtures("figures")
+def test_a_file_that_cannot_be_read_costs_its_figure_only(tmp_path: Path) -> None:
+    folder = write_suite(tmp_path, {("digits", "efl"): top1(70)})
+    (run,) = folder.runs()
+    write_totals(run, {200: [(2, 1)] * 3, 400: [(1, 1)] * 3})
+    (run.gradients / "000000400.parquet").write_text("cut off")
+    html = page_of(folder)
+    outline(html)
+    assert "<summary>Gradient ratios</summary><p>Cannot be drawn: " in html
+    assert str(tmp_path) not in html
+    assert "ratios" not in data_of(html)["columns"][0]["entries"][0]
+
+
+def test_the_sweeps_of_a_suite_are_drawn_beside_it(tmp_path: Path) -> None:
+    folder = write_suite(tmp_path, {("digits", "cross_entropy"): top1(70)})
+    sweep = SweepFolder(tmp_path, "quickstart")
+    sweep.create()
+    section = {
+        "space": {"loss.tau": {"uniform": [0.5, 2.0]}, "train.optimizer.lr": {"loguniform": [0.01, 1.0]}},
+        "trials": 3,
+        "search": {"name": "random"},
+        "scheduler": {"name": "none"},
+        "objective": {"maximize": "val/top1"},
+    }
+    described = {"name": "quickstart", "task": "digits", "loss": "efl", "epochs": 40.0, "seeds": [0]}
+    sweep.write_sweep({**described, "digest": "d", "section": section})
+    for number in range(3):
+        values: dict[str, Any] = {"loss.tau": 0.6 + number / 2, "train.optimizer.lr": 0.1}
+        spec = make_spec("digits", "efl", suite="quickstart/sweeps", loss_params={"efl": {"tau": values["loss.tau"]}})
+        run = write_run(sweep, spec, {"top1": 60.0 + number})
+        run.append_event(400, 400, {"val/top1": 60.0 + number})
+        sweep.add(Entry("d", number, "proposed", values, f"efl {number}", [spec.run_id]))
+    html = page_of(folder)
+    outline(html)
+    (section_html,) = re.findall(r'<section id="sweep-quickstart".*?</section>', html, re.S)
+    assert "var(--ink)" in section_html
+    assert "<svg" in section_html
 
 
 @pytest.mark.parametrize("damage", ["deleted", "cut off", "another table"])
@@ -175,9 +346,9 @@ def test_many_classes_are_averaged_in_bins(tmp_path: Path) -> None:
     table["count"] = range(count)
     table["ap"] = table["count"] * 2.0
     table.to_parquet(run.evaluation / "per_class.parquet")
-    found = traces.per_class([run])
+    found = traces.per_class([StoredRun(run, make_spec())], 160)
     assert found is not None
-    assert (found["classes"], len(found["value"])) == (count, traces.BINS)
+    assert (found["classes"], len(found["value"])) == (count, 160)
     assert found["count"] == sorted(found["count"], reverse=True)
     assert found["value"][0] == pytest.approx(2 * found["count"][0], rel=1e-3)
     assert found["name"][0] == "8 classes, c1202 to c1195"

@@ -54,6 +54,35 @@ def test_an_older_result_without_it_is_read_beside_run_yaml(tmp_path: Path) -> N
     assert column.entries["a"].cells["top1"].value.mean == 1.5
 
 
+def test_a_run_whose_run_yaml_is_gone_counts(tmp_path: Path) -> None:
+    folder = write_suite(tmp_path, {("t", "a"): top1(1, 2)})
+    for run in folder.runs():
+        run.spec_file.unlink()
+    records, unreadable = read(folder)
+    assert ([record.seed for record in records], unreadable) == ([0, 1], [])
+
+
+def test_what_was_left_out_is_no_run_to_come(tmp_path: Path) -> None:
+    folder = write_suite(tmp_path, {("t", "a"): top1(1), ("t", "b"): [None], ("t", "c"): [None]})
+    specs = [make_spec("t", loss) for loss in "abc"]
+    folder.run(specs[2].run_id).start_attempt()
+    folder.write_plan(specs, "", {spec.run_id: "--only loss=a" for spec in specs[1:]})
+    records, _ = read(folder)
+    assert [record.status for record in records] == ["finished", "left out by --only loss=a", "started, not finished"]
+    assert [str(problem) for problem in leaderboard.board([folder]).problems] == [
+        "t · b · s0: left out by --only loss=a",
+        "t · c · s0: started, not finished",
+    ]
+
+
+def test_a_damaged_result_of_an_earlier_plan_is_not_forgotten(tmp_path: Path) -> None:
+    folder = write_suite(tmp_path, {("t", "a"): top1(1), ("t", "b"): top1(2)})
+    folder.write_plan([make_spec("t", "a")], "")
+    folder.run(make_spec("t", "b").run_id).result_file.write_text("")
+    (problem,) = leaderboard.board([folder]).problems
+    assert "result.json: cannot be read" in str(problem)
+
+
 @pytest.mark.parametrize("changes", [{"seed": "0"}, {"seed": -1}, {"seed": True}, {"budget": 3}, {"task_label": None}])
 def test_a_damaged_description_is_a_problem_of_that_run(tmp_path: Path, changes: dict[str, Any]) -> None:
     folder = write_suite(tmp_path, {("t", "a"): top1(1, 2)})
@@ -65,15 +94,18 @@ def test_a_damaged_description_is_a_problem_of_that_run(tmp_path: Path, changes:
 
 
 @pytest.mark.parametrize(
-    ("device", "resources", "gpu", "core"),
+    ("device", "resources", "gpu", "core", "header", "value"),
     [
-        ("cuda", {"num_workers": 4, "gpus_per_worker": 1.0}, 2.0, math.nan),
-        ("cuda", {"num_workers": 1, "gpus_per_worker": 0.5}, 0.25, math.nan),
-        ("cpu", {"num_workers": 2, "cpus_per_worker": 3.0}, math.nan, 3.0),
+        ("cuda", {"num_workers": 4, "gpus_per_worker": 1.0}, 2.0, math.nan, "GPU h", "2"),
+        ("cuda", {"num_workers": 1, "gpus_per_worker": 0.5}, 0.25, math.nan, "GPU min", "15"),
+        ("cuda", {"num_workers": 1, "gpus_per_worker": 0.01}, 0.005, math.nan, "GPU s", "18"),
+        ("cpu", {"num_workers": 2, "cpus_per_worker": 3.0}, math.nan, 3.0, "core h", "3"),
     ],
 )
-def test_device_hours(tmp_path: Path, device: str, resources: dict[str, Any], gpu: float, core: float) -> None:
-    """Half an hour of training; `gpu` and `core` by hand."""
+def test_device_hours(
+    tmp_path: Path, device: str, resources: dict[str, Any], gpu: float, core: float, header: str, value: str
+) -> None:
+    """Half an hour of training; `gpu`, `core` and `value` by hand."""
     folder = write_suite(tmp_path, {("t", "a"): top1(1)}, resources=resources)
     cost = {"device": device, "num_workers": resources["num_workers"], "train_seconds": 1800.0}
     change_result(folder.runs()[0], cost=cost)
@@ -83,9 +115,9 @@ def test_device_hours(tmp_path: Path, device: str, resources: dict[str, Any], gp
     )
     board = leaderboard.board([folder])
     assert board.columns[0].entries["a"].costs["gpu_hours"].mean == pytest.approx(gpu, nan_ok=True)
-    (sheet,), number = sheets.sheets(board), core if math.isnan(gpu) else gpu
+    (sheet,) = sheets.sheets(board)
     shown = dict(zip(sheet.header, (cell.value for cell in sheet.rows[0].cells), strict=True))
-    assert shown["core h" if math.isnan(gpu) else "GPU h"] == f"{number:g}"
+    assert shown[header] == value
     assert len(shown) == 3  # with n and top1
 
 

@@ -13,7 +13,7 @@ from written_suites import Outcome, Outcomes, top1, write_suite
 
 from eqbench import leaderboard
 from eqbench.errors import InputError
-from eqbench.leaderboard import Leaderboard, table
+from eqbench.leaderboard import Leaderboard, sheets, table
 from eqbench.leaderboard.statistics import interval, paired_difference
 
 BASELINE = dict(enumerate([90.0, 91.0, 92.0]))
@@ -59,22 +59,24 @@ def test_terminal_table(one_task: Leaderboard) -> None:
         "digits\n"
         "accuracy:last, 400 iterations, 25600 samples, data 01234567\n"
         "\n"
-        "loss                    n        top1         few  ms/step  peak MB\n"
-        "───────────────────────────────────────────────────────────────────\n"
-        "cross_entropy           3  91.0 ± 2.5  41.0 ± 2.5       20      512\n"
+        "loss                    n          top1          few  ms/step  peak MB\n"
+        "──────────────────────────────────────────────────────────────────────\n"
+        "cross_entropy           3    91.0 ± 2.5   41.0 ± 2.5       20      512\n"
         "baseline\n"
-        "softmax_eql             3  93.0 ± 2.4  43.0 ± 2.4       20      512\n"
-        "                                +2.0*       +2.0*\n"
-        "partial                 1  89.0 (n=1)           –       20      512\n"
-        "1 of 3 seeds, 1 failed           -1.0\n"
+        "softmax_eql             3    93.0 ± 2.4   43.0 ± 2.4       20      512\n"
+        "                            +2.0* ± 0.2  +2.0* ± 0.2\n"
+        "partial                 1    89.0 (n=1)            –       20      512\n"
+        "1 of 3 seeds, 1 failed     -1.0, 1 pair\n"
         "\n"
         "Runs without a number\n"
         "  digits · partial · s1: failed: out of memory\n"
         "  digits · partial · s2: not run yet\n"
         "\n"
-        "± is the 95 % t-interval over n seeds; (n=1) is a single seed, without interval.\n"
-        "Signed numbers are the change against cross_entropy, paired by seed; * marks p < 0.05 in the paired\n"
-        "t-test, Holm-corrected over the losses compared on a task and metric."
+        "Metrics are in percent; ± is the 95 % t-interval over n seeds; (n=1) is a single seed, without\n"
+        "interval.\n"
+        "Signed numbers are the change against cross_entropy, paired by seed, ± its own 95 % t-interval\n"
+        "unless all pairs differ by the same; * marks p < 0.05 in the paired t-test, Holm-corrected over the\n"
+        "losses compared on a task and metric."
     )
 
 
@@ -84,15 +86,84 @@ def test_terminal_table_over_tasks(two_tasks: Leaderboard) -> None:
         "All tasks of quickstart\n"
         "main metric of each task\n"
         "\n"
-        "loss          digits top1   iris top1  mean rank  Borda\n"
-        "───────────────────────────────────────────────────────\n"
-        "a              50.5 ± 6.4  80.5 ± 6.4       1.50      1\n"
+        "loss          digits top1 (n=2)  iris top1 (n=2)  mean rank  Borda\n"
+        "──────────────────────────────────────────────────────────────────\n"
+        "a                    50.5 ± 6.4       80.5 ± 6.4       1.50      1\n"
         "baseline\n"
-        "b              60.8 ± 9.5           –       1.00      1\n"
-        "1 of 2 tasks       +10.2*\n"
-        "c                       –  70.5 ± 6.4       2.00      0\n"
-        "1 of 2 tasks                   -10.0*"
+        "b                    60.8 ± 9.5                –       1.00      1\n"
+        "1 of 2 tasks       +10.2* ± 3.2\n"
+        "c                             –       70.5 ± 6.4       2.00      0\n"
+        "1 of 2 tasks                        -10.0* ± 0.1"
     )
+
+
+def test_the_overall_sheet_names_the_baseline_of_each_task_and_other_numbers_of_seeds(tmp_path: Path) -> None:
+    outcomes: Outcomes = {
+        ("digits", "ce"): top1(50, 51, 53),
+        ("digits", "eql"): top1(60, 61.5, None),
+        ("digits", "efl"): top1(55, 57, 58),
+        ("iris", "bce"): top1(80),
+        ("iris", "eql"): top1(70),
+    }
+    overall = shown(leaderboard.board([write_suite(tmp_path, outcomes)]), 80).partition("\n\ndigits\n")[0]
+    assert overall.splitlines()[3:] == [
+        "loss              digits top1 (n=3)   iris top1  mean rank  Borda",
+        "─────────────────────────────────────────────────────────────────",
+        "efl                      56.7 ± 3.8           –       1.00      1",
+        "1 of 2 tasks            +5.3* ± 1.4",
+        "bce                               –  80.0 (n=1)       1.00      1",
+        "1 of 2 tasks                           baseline",
+        "ce                       51.3 ± 3.8           –       2.00      0",
+        "1 of 2 tasks               baseline",
+        "eql                60.8 ± 9.5 (n=2)  70.0 (n=1)       2.00      0",
+        "1 of 2 tasks  +10.2* ± 3.2, 2 pairs       -10.0",
+    ]
+
+
+def test_pairs_are_counted_where_a_row_or_the_baseline_has_more_seeds(tmp_path: Path) -> None:
+    outcomes: Outcomes = {
+        ("t", "base"): [{"top1": 50.0}, {"top1": 52.0}, None],
+        ("t", "more"): top1(60, 63, 62),
+        ("t", "other"): [None, {"top1": 55.0}, {"top1": 58.0}],
+        ("t", "same"): top1(60, 62),
+    }
+    (sheet,) = sheets.sheets(leaderboard.board([write_suite(tmp_path, outcomes)]))
+    assert {row.label: row.cells[1].change for row in sheet.rows} == {
+        "base": "",
+        "more": "+10.5* ± 6.4, 2 pairs",
+        "other": "+3.0, 1 pair",
+        "same": "+10.0",  # by the same for both seeds, so how much chance is in it is not known
+    }
+
+
+def test_notes_say_what_the_board_has(tmp_path: Path) -> None:
+    one = write_suite(tmp_path, {("t", "ce"): top1(1, 2), ("t", "eql"): top1(3, 4)}, suite="one")
+    two = write_suite(tmp_path, {("t", "ce"): top1(1, 2)}, suite="two", iterations=800)
+    write_suite(tmp_path, {("gone [x]", "ce"): top1(5)}, suite="three", iterations=90)
+    three = write_suite(tmp_path, {("t", "ce"): top1(1, 2)}, suite="three")
+    recipe = "A name with [brackets] says in what the recipe differs from the first with that name."
+    earlier = "Finished runs of an earlier plan, which are not ranked: "
+    assert sheets.notes(leaderboard.board([one]))[1].startswith("Signed numbers are the change against ce,")
+    assert recipe in sheets.notes(leaderboard.board([one, two]))
+    assert not any(note.startswith(earlier) for note in sheets.notes(leaderboard.board([one, two])))
+    lines = sheets.notes(leaderboard.board([three]))
+    assert [note for note in lines if note.startswith(earlier)] == [f"{earlier}gone [x]."]
+    assert recipe not in lines
+    assert not any("Signed" in note for note in lines)
+
+
+def test_the_trials_of_a_sweep_point_to_its_own_report(tmp_path: Path) -> None:
+    folder = write_suite(tmp_path, {("t", "eql(tau=1)"): top1(1), ("t", "eql(tau=2)"): top1(3)}, suite="mine/sweeps")
+    text = shown(leaderboard.board([folder]), 100)
+    assert text.startswith("t, trials\n")
+    assert "mean rank" not in text.lower()
+    assert "The trials of mine/sweeps are settings to choose from: `eqbench plot sweep mine` compares them." in text
+
+
+def test_a_row_says_that_parameters_differ_by_task() -> None:
+    assert sheets.varying(("tau",)) == "tau differs by task"
+    assert sheets.varying(("tau", "gamma")) == "tau, gamma differ by task"
+    assert sheets.varying(()) == ""
 
 
 @pytest.mark.parametrize("width", [40, 80, 120])

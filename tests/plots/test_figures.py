@@ -82,15 +82,17 @@ def test_ratios_are_sums_over_the_losses_of_a_model(run: RunFolder) -> None:
     assert ratios.values[-2][3] == math.inf
 
 
-def test_seeds_are_averaged_at_the_snapshots_that_all_have(tmp_path: Path) -> None:
+def test_seeds_are_averaged_at_every_snapshot(tmp_path: Path) -> None:
     first, second = write_suite(tmp_path, [make_spec(seed=seed) for seed in (0, 1)])
     write_snapshot(first, 40, [1.0] * 4, [4.0] * 4)
     write_snapshot(second, 40, [4.0] * 4, [1.0] * 4)
     (second.gradients / "000000020.parquet").unlink()
+    write_snapshot(first, 20, [3.0] * 4, [1.0] * 4)
     (task,) = tasks_of([stored(first), stored(second)])
     epochs, values = gradients.history(task.series[0])
-    assert epochs.tolist() == [1.0, 3.0, 4.0]
+    assert epochs.tolist() == [1.0, 2.0, 3.0, 4.0]
     np.testing.assert_allclose(values[-1], 1.0)
+    np.testing.assert_allclose(values[1], 3.0)
 
 
 def test_group_lines_are_medians_on_a_shared_log_axis(runs: list[RunFolder]) -> None:
@@ -109,7 +111,7 @@ def test_classes_stand_from_most_to_least_samples(run: RunFolder) -> None:
     assert picture.figure is not None
     places = [np.asarray(lines(picture.figure, 0, f"class:{place}")[-1].get_xdata())[0] for place in range(4)]
     assert places == [0, 1, 2, 3]
-    assert picture.tips["class:3"] == "class 3 (few, 4 training samples)\ncross_entropy: 33 %"
+    assert picture.tips["class:3"] == "class 3 (few, 4 training images)\ncross_entropy: 33 %"
     assert "100 to 4" in picture.figure.axes[0].get_xlabel()
 
 
@@ -202,6 +204,7 @@ def test_samples_stand_side_by_side(tmp_path: Path) -> None:
     (picture,) = figures.draw("samples", runs)
     assert picture.figure is not None
     assert [np.asarray(axes.images[0].get_array())[0, 0, 0] for axes in picture.figure.axes] == [0, 200]
+    assert picture.caption.startswith("Images of the rarest classes that were taken for another class")
 
 
 def test_many_classes_are_a_line_with_a_band(tmp_path: Path) -> None:
@@ -233,7 +236,7 @@ def test_svg_for_a_page(runs: list[RunFolder]) -> None:
     root = ET.fromstring(text)
     marked = [node for node in root.iter() if node.get("data-class") == "3"]
     assert marked
-    assert all("class 3 (few, 4 training samples)" in (node[0].text or "") for node in marked)
+    assert all("class 3 (few, 4 training images)" in (node[0].text or "") for node in marked)
     assert "var(--ink)" in text
     assert not any(colour in text for colour in (canvas.INK, canvas.MUTED, canvas.GRID, "#ffffff"))
 
@@ -365,13 +368,13 @@ def test_command_line(store: Path, tmp_path: Path) -> None:
 
 def test_a_run_has_figures_of_itself(run: RunFolder) -> None:
     assert figures.draw_own(run, run.read_spec()) == []
-    assert sorted(file.name for file in run.plots.iterdir()) == ["curves.png", "gradients.png", "per_class.png"]
+    assert sorted(file.stem for file in run.plots.iterdir()) == sorted(figures.OF_EACH_RUN)
 
 
 def test_a_picture_is_no_reason_to_fail(run: RunFolder) -> None:
     run.plots.write_text("a file where a folder should be")
     problems = figures.draw_own(run, run.read_spec())
-    assert len(problems) == 3
+    assert len(problems) == len(figures.OF_EACH_RUN)
     assert "cannot be written" in problems[0]
     with pytest.raises(EnvironmentProblem):
         figures.write(figures.draw("weights", [run]), run.plots)

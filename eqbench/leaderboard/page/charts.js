@@ -1,49 +1,7 @@
-"use strict";
-// Small charts as SVG elements. Colours and fonts are the style sheet's: tone-0, tone-1, …
+// Small charts as SVG elements. Colours, dashes and fonts are the style sheet's: tone-0, …, group-0, …
 
-const SVG = "http://www.w3.org/2000/svg";
-const node = (name, attributes = {}, ...children) => {
-  const made = document.createElementNS(SVG, name);
-  for (const [key, value] of Object.entries(attributes)) if (value !== undefined) made.setAttribute(key, value);
-  made.append(...children);
-  return made;
-};
-
-const linearTicks = (low, high) => {
-  const rough = (high - low) / 6 || 1;
-  const power = 10 ** Math.floor(Math.log10(rough));
-  const step = [1, 2, 5, 10].map((factor) => factor * power).find((size) => size >= rough);
-  const ticks = [];
-  for (let tick = Math.ceil(low / step - 1e-9); tick * step <= high + step * 1e-9; tick++) ticks.push(tick * step);
-  return ticks;
-};
-const logTicks = (low, high) => {
-  const ticks = [];
-  for (let power = Math.floor(Math.log10(low)); power <= Math.ceil(Math.log10(high)); power++) {
-    for (const factor of high / low > 300 ? [1] : high / low > 20 ? [1, 3] : [1, 2, 5]) {
-      const tick = factor * 10 ** power;
-      if (tick >= low * 0.999 && tick <= high * 1.001) ticks.push(tick);
-    }
-  }
-  return ticks.length > 1 ? ticks : linearTicks(low, high);
-};
-const short = (value) => {
-  const size = Math.abs(value);
-  if (size >= 1e6) return `${+(value / 1e6).toPrecision(3)}M`;
-  if (size >= 1e4) return `${+(value / 1e3).toPrecision(3)}k`;
-  return String(+value.toPrecision(4)).replace("-", "−");
-};
-
-// An axis from the values on it: whether logarithmic, its ends, its ticks, and where a value lies between 0 and 1.
-const axis = (values, log) => {
-  let low = Math.min(...values);
-  let high = Math.max(...values);
-  if (low === high) [low, high] = log ? [low / 1.5, high * 1.5] : [low - 1, high + 1];
-  const [a, b] = log ? [Math.log(low), Math.log(high)] : [low, high];
-  const room = (b - a) * 0.05;
-  const at = (value) => ((log ? Math.log(value) : value) - a + room) / (b - a + 2 * room);
-  return { at, ticks: log ? logTicks(low, high) : linearTicks(low, high) };
-};
+const clip = (name, longest = 22) => (name.length > longest ? `${name.slice(0, longest - 1)}…` : name);
+const LETTER = 6.3;
 
 // Moves labels apart, keeping their order.
 const spread = (labels, gap, lowest) => {
@@ -56,73 +14,120 @@ const spread = (labels, gap, lowest) => {
   }
 };
 
-// chart({ label, x, y, logX, logY, lines, dots, width, height }): lines are { name, tone, points, faint, plain },
-// dots { name, tone, x, y, dx, dy, href, tip, hollow }. Returns null where there is nothing to draw.
-const chart = (options) => {
-  const { label, x, y, logX, logY, lines = [], dots = [], width = 360, height = 230 } = options;
-  const fits = ([a, b]) => a !== null && b !== null && (!logX || a > 0) && (!logY || b > 0);
-  const drawn = lines.map((line) => ({ ...line, points: line.points.filter(fits) })).filter((line) => line.points.length);
-  const shown = dots.filter((dot) => fits([dot.x, dot.y]));
-  const all = [...drawn.flatMap((line) => line.points), ...shown.map((dot) => [dot.x, dot.y])];
-  if (!all.length) return null;
-  const reach = (dot, axisName) => (dot[`d${axisName}`] ? [dot[axisName] - dot[`d${axisName}`], dot[axisName] + dot[`d${axisName}`]] : []);
-  const across = axis([...all.map((point) => point[0]), ...shown.flatMap((dot) => reach(dot, "x"))], logX);
-  const up = axis([...all.map((point) => point[1]), ...shown.flatMap((dot) => reach(dot, "y"))], logY);
-  const named = [...drawn, ...shown].filter((each) => each.name && !each.plain);
-  const clip = (name) => (name.length > 22 ? `${name.slice(0, 21)}…` : name);
-  const inside = { left: 44, top: 10, bottom: 38, right: 14 + Math.max(0, ...named.map((each) => clip(each.name).length)) * 6.1 };
-  if (shown.length && !drawn.length) inside.right = 16;
-  const px = (value) => +(inside.left + across.at(value) * (width - inside.left - inside.right)).toFixed(1);
-  const py = (value) => +(height - inside.bottom - up.at(value) * (height - inside.top - inside.bottom)).toFixed(1);
-  const base = height - inside.bottom;
-  const picture = node("svg", { viewBox: `0 0 ${width} ${height}`, role: shown.some((dot) => dot.href) ? "group" : "img", "aria-label": label });
+// Places names beside their dots where nothing else is; one that finds no room goes further off, with a line to its dot.
+const placeNames = (dots, area) => {
+  const taken = dots.map(({ px, py }) => [px - 6, py - 6, px + 6, py + 6]);
+  const free = (box) => box[0] >= area[0] && box[1] >= area[1] && box[2] <= area[2] && box[3] <= area[3]
+    && !taken.some((other) => box[0] < other[2] && box[2] > other[0] && box[1] < other[3] && box[3] > other[1]);
+  return dots.filter((dot) => dot.name && !dot.plain).map((dot) => {
+    const text = clip(dot.name);
+    const width = text.length * LETTER;
+    const { px, py } = dot;
+    const tries = [0, 14, -14, 26, -26, 40, -40, 56, -56, 74, -74].flatMap((dy) => [
+      [px + 9, py - 4 + dy, "start"], [px - 9, py - 4 + dy, "end"], ...(dy ? [[px, py - 4 + dy, "middle"]] : []),
+    ]);
+    const boxOf = ([x, y, anchor]) => {
+      const left = anchor === "start" ? x : anchor === "end" ? x - width : x - width / 2;
+      return [left, y - 10, left + width, y + 3];
+    };
+    const place = tries.find((each) => free(boxOf(each))) ?? tries[px < (area[0] + area[2]) / 2 ? 0 : 1];
+    taken.push(boxOf(place));
+    return { dot, text, x: place[0], y: place[1], anchor: place[2], led: Math.abs(place[1] + 4 - py) > 15 };
+  });
+};
+
+// The value of each line at its end, for those who cannot see it.
+const endings = (lines) => lines.filter((line) => line.name && !line.faint && line.points.length)
+  .map((line) => `${line.name} ${short(line.points.at(-1)[1])}`).join(", ");
+
+const frame = (picture, inside, size, across, up, options) => {
+  const { px, py } = size;
+  const { left, top, right, base } = inside;
   for (const tick of up.ticks) {
-    picture.append(node("line", { class: "grid", x1: inside.left, x2: width - inside.right, y1: py(tick), y2: py(tick) }));
-    picture.append(node("text", { class: "tick", x: inside.left - 5, y: py(tick) + 4, "text-anchor": "end" }, short(tick)));
+    picture.append(node("line", { class: "grid", x1: left, x2: right, y1: py(tick), y2: py(tick) }));
+    picture.append(node("text", { class: "tick", x: left - 5, y: py(tick) + 4, "text-anchor": "end" }, short(tick)));
   }
   let free = -Infinity;
-  for (const tick of across.ticks) {
+  const marks = across.ticks.map((tick) => [tick, short(tick)]);
+  if (options.edge) marks.unshift([options.edge, "0"]);
+  for (const [tick, text] of marks) {
     const place = px(tick);
-    if (place - free < short(tick).length * 6.5 + 8) continue;
+    if (place - free < text.length * 6.5 + 8) continue;
     free = place;
-    picture.append(node("line", { class: "grid", x1: place, x2: place, y1: inside.top, y2: base }));
-    picture.append(node("text", { class: "tick", x: place, y: base + 14, "text-anchor": "middle" }, short(tick)));
+    picture.append(node("line", { class: "grid", x1: place, x2: place, y1: top, y2: base }));
+    picture.append(node("text", { class: "tick", x: place, y: base + 14, "text-anchor": "middle" }, text));
   }
-  picture.append(node("text", { class: "axis", x: (inside.left + width - inside.right) / 2, y: height - 6, "text-anchor": "middle" }, x));
-  const middle = (inside.top + base) / 2;
-  picture.append(node("text", { class: "axis", x: 11, y: middle, transform: `rotate(-90 11 ${middle})`, "text-anchor": "middle" }, y));
-  for (const line of drawn) {
-    const points = line.points.map(([a, b]) => `${px(a)},${py(b)}`).join(" ");
-    const single = line.points.length === 1;
-    const style = `line tone-${line.tone}${line.faint ? " faint" : ""}`;
-    const [a, b] = line.points[0];
-    const mark = single
-      ? node("circle", { class: `dot tone-${line.tone}`, cx: px(a), cy: py(b), r: 3.5 })
-      : node("polyline", { class: style, points });
-    mark.append(node("title", {}, line.tip ?? line.name ?? ""));
-    picture.append(mark);
+  if (present(options.balance)) {
+    picture.append(node("line", { class: "balance", x1: left, x2: right, y1: py(options.balance), y2: py(options.balance) }));
   }
-  const ends = drawn.filter((line) => line.name && !line.plain).map((line) => {
-    const [a, b] = line.points.at(-1);
-    return { text: line.name, tone: line.tone, x: px(a) + 6, y: py(b) };
-  });
-  const besides = shown.filter((dot) => dot.name && !dot.plain).map((dot) => ({ text: dot.name, tone: dot.tone, dot, y: py(dot.y) }));
-  spread(ends, 13, base);
-  spread(besides, 13, base);
-  for (const end of ends) picture.append(node("text", { class: `name tone-${end.tone}`, x: end.x, y: end.y + 4 }, clip(end.text)));
-  for (const dot of shown) {
-    const group = node(dot.href ? "a" : "g", { href: dot.href, class: `tone-${dot.tone}`, "aria-label": dot.href ? dot.tip : undefined });
-    if (dot.tip) group.append(node("title", {}, dot.tip));
-    const [cx, cy] = [px(dot.x), py(dot.y)];
-    if (dot.dx) group.append(node("line", { class: "bar", x1: px(dot.x - dot.dx), x2: px(dot.x + dot.dx), y1: cy, y2: cy }));
-    if (dot.dy) group.append(node("line", { class: "bar", x1: cx, x2: cx, y1: py(dot.y - dot.dy), y2: py(dot.y + dot.dy) }));
-    group.append(node("circle", { class: dot.hollow ? "dot hollow" : "dot", cx, cy, r: dot.r ?? 4.5 }));
-    const beside = besides.find((each) => each.dot === dot);
-    if (beside) {
-      const right = cx < width * 0.6;
-      group.append(node("text", { class: "name", x: cx + (right ? 9 : -9), y: beside.y - 4, "text-anchor": right ? "start" : "end" }, clip(dot.name)));
-    }
-    picture.append(group);
+  picture.append(node("text", { class: "axis", x: (left + right) / 2, y: options.height - 6, "text-anchor": "middle" }, options.x));
+  const middle = (top + base) / 2;
+  picture.append(node("text", { class: "axis", x: 11, y: middle, transform: `rotate(-90 11 ${middle})`, "text-anchor": "middle" }, options.y));
+};
+
+const drawLine = (picture, line, { px, py }) => {
+  const [a, b] = line.points[0];
+  const made = line.points.length === 1
+    ? node("circle", { class: `dot ${line.tone}`, cx: px(a), cy: py(b), r: line.faint ? 2 : 3.5 })
+    : node("polyline", { class: `line ${line.tone}${line.faint ? " faint" : ""}`, points: line.points.map(([x, y]) => `${px(x)},${py(y)}`).join(" ") });
+  picture.append(made);
+};
+
+const drawDot = (picture, dot, { px, py }) => {
+  const group = node(dot.href ? "a" : "g", { href: dot.href, "data-open": dot.open, class: dot.tone, "aria-label": dot.href ? dot.tip : undefined });
+  if (present(dot.dx)) group.append(node("line", { class: "bar", x1: px(dot.x - dot.dx), x2: px(dot.x + dot.dx), y1: dot.py, y2: dot.py }));
+  if (present(dot.dy)) group.append(node("line", { class: "bar", x1: dot.px, x2: dot.px, y1: py(dot.y - dot.dy), y2: py(dot.y + dot.dy) }));
+  group.append(mark(dot.shape, dot.px, dot.py, dot.r ?? 5, { class: dot.hollow ? "dot hollow" : "dot" }));
+  picture.append(group);
+  return group;
+};
+
+// chart({ label, x, y, logX, logY, lines, dots, width, height, limits, balance, edge }): lines are { name, tone, points,
+// faint, plain }, dots { name, tone, shape, x, y, dx, dy, href, tip, hollow }. `limits` ({ x, y }: values that must be on
+// the axes) are those of charts beside it, `edge` is where values of 0 stand on a logarithmic axis. What pointing at it
+// reads out is in `picture.spots`. Returns null where there is nothing to draw.
+const chart = (given) => {
+  const options = { width: 360, height: 230, lines: [], dots: [], limits: {}, ...given };
+  const { logX, logY, width, height } = options;
+  const fits = ([a, b]) => present(a) && present(b) && (!logX || a > 0) && (!logY || b > 0);
+  const drawn = options.lines.map((line) => ({ ...line, points: line.points.filter(fits) })).filter((line) => line.points.length);
+  const shown = options.dots.filter((dot) => fits([dot.x, dot.y])).map((dot) => ({ ...dot }));
+  const all = [...drawn.flatMap((line) => line.points), ...shown.map((dot) => [dot.x, dot.y])];
+  if (!all.length) return null;
+  const reach = (dot, name) => (present(dot[`d${name}`]) ? [dot[name] - dot[`d${name}`], dot[name] + dot[`d${name}`]] : []);
+  const on = (name, place) => [
+    ...all.map((point) => point[place]), ...shown.flatMap((dot) => reach(dot, name)), ...(options.limits[name] ?? []),
+    ...(name === "y" && present(options.balance) ? [options.balance] : []),
+  ];
+  const [across, up] = [axis(on("x", 0), logX), axis(on("y", 1), logY)];
+  const named = drawn.filter((each) => each.name && !each.plain);
+  const names = Math.max(0, ...named.map((each) => clip(each.name).length)) * LETTER;
+  const inside = { left: 46, top: 10, right: width - 14 - names, base: height - 38 };
+  const px = (value) => +(inside.left + across.at(value) * (inside.right - inside.left)).toFixed(1);
+  const py = (value) => +(inside.base - up.at(value) * (inside.base - inside.top)).toFixed(1);
+  const size = { px, py };
+  const linked = shown.some((dot) => dot.href);
+  const said = endings(drawn);
+  const label = `${options.label}${said ? `; at the end: ${said}` : ""}`;
+  const picture = node("svg", { viewBox: `0 0 ${width} ${height}`, role: linked ? "group" : "img", "aria-label": label, tabindex: linked ? undefined : 0 });
+  frame(picture, inside, size, across, up, options);
+  for (const line of [...drawn].sort((a, b) => Boolean(b.faint) - Boolean(a.faint))) drawLine(picture, line, size);
+  const ends = named.map((line) => ({ text: line.name, tone: line.tone, x: px(line.points.at(-1)[0]) + 6, y: py(line.points.at(-1)[1]) }));
+  spread(ends, 13, inside.base);
+  for (const end of ends) picture.append(node("text", { class: `name ${end.tone}`, x: end.x, y: end.y + 4 }, clip(end.text)));
+  for (const dot of shown) [dot.px, dot.py] = [px(dot.x), py(dot.y)];
+  const groups = new Map(shown.map((dot) => [dot, drawDot(picture, dot, size)]));
+  for (const { dot, text, x, y, anchor, led } of placeNames(shown, [inside.left, inside.top, width, inside.base])) {
+    const group = groups.get(dot);
+    if (led) group.prepend(node("line", { class: "leader", x1: dot.px, y1: dot.py, x2: x, y2: y - 3 }));
+    group.append(node("text", { class: "name", x, y, "text-anchor": anchor }, text));
   }
+  picture.spots = [
+    ...drawn.filter((line) => line.name && !(line.faint && drawn.some((each) => !each.faint))).flatMap((line) => line.points.map(([a, b]) => ({
+      x: px(a), y: py(b), series: line.name, text: [line.name, `${options.x} ${short(a)}: ${short(b)}`],
+    }))),
+    ...shown.filter((dot) => dot.tip).map((dot) => ({ x: dot.px, y: dot.py, series: dot.series ?? "", text: dot.tip.split(/: |\n/) })),
+  ];
+  picture.inside = { ...inside, width };
   return picture;
 };

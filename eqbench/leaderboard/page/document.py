@@ -17,13 +17,17 @@ from typing import Any
 from eqbench.leaderboard.aggregate import Column, Leaderboard
 from eqbench.leaderboard.page import tables
 from eqbench.leaderboard.page.embedded import Embedded
+from eqbench.leaderboard.page.looks import style as colours
+from eqbench.leaderboard.page.pictures import Pictures
 from eqbench.leaderboard.page.published import published
 from eqbench.leaderboard.page.tables import text
 from eqbench.leaderboard.sheets import notes
 from eqbench.leaderboard.table import as_dict
 from eqbench.run_folder import SuiteFolder
 
-SCRIPTS = ("charts.js", "panel.js", "page.js")
+SCRIPTS = ("axes.js", "charts.js", "readout.js", "curves.js", "panel.js", "page.js")
+LARGEST = 4_900_000
+"""Bytes that figures may fill a page up to."""
 
 
 def html(board: Leaderboard, folders: Sequence[SuiteFolder]) -> str:
@@ -34,13 +38,40 @@ def html(board: Leaderboard, folders: Sequence[SuiteFolder]) -> str:
     """
     plain = as_dict(board)
     embedded = Embedded(board, plain["tasks"], folders)
-    style = _file("page.css")
-    script = "(() => {\n" + "\n".join(map(_file, SCRIPTS)) + "})();\n"
+    data = _json(embedded.as_dict())
+    columns = [_column(place, column, board.columns[place]) for place, column in enumerate(plain["tasks"])]
+    room = LARGEST - len(data.encode()) - sum(len(part.encode()) for parts in columns for part in parts)
+    pictures = Pictures(board, embedded, folders, room)
+    return "\n".join(
+        [
+            *_head(_title(board)),
+            "<body>",
+            *_header(board, plain),
+            "<main>",
+            *_overall(plain),
+            *(line for place, parts in enumerate(columns) for line in [*parts, *pictures.of_task(place), "</section>"]),
+            *pictures.of_sweeps(),
+            *_problems(plain["problems"]),
+            *_reading(board, embedded, pictures),
+            "</main>",
+            '<dialog id="panel" aria-labelledby="panel-title"></dialog>',
+            '<dialog id="large" aria-labelledby="large-title"></dialog>',
+            f'<script type="application/json" id="data">{data}</script>',
+            f"<script>{_script()}</script>",
+            "</body>",
+            "</html>",
+            "",
+        ]
+    )
+
+
+def _head(title: str) -> list[str]:
+    style = colours() + _file("page.css")
     policy = (
-        f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; img-src data:; "
+        f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(_script())}'; img-src data:; "
         "base-uri 'none'; form-action 'none'"
     )
-    parts = [
+    return [
         "<!doctype html>",
         '<html lang="en">',
         "<head>",
@@ -48,24 +79,14 @@ def html(board: Leaderboard, folders: Sequence[SuiteFolder]) -> str:
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         '<meta name="color-scheme" content="light dark">',
-        f"<title>{text(_title(board))}</title>",
+        f"<title>{text(title)}</title>",
         f"<style>{style}</style>",
         "</head>",
-        "<body>",
-        *_header(board, plain),
-        "<main>",
-        *_overall(plain),
-        *(part for place, column in enumerate(plain["tasks"]) for part in _column(place, column, board.columns[place])),
-        *_problems(plain["problems"]),
-        *_reading(board, embedded),
-        "</main>",
-        '<dialog aria-labelledby="panel-title"></dialog>',
-        f'<script type="application/json" id="data">{_json(embedded.as_dict())}</script>',
-        f"<script>{script}</script>",
-        "</body>",
-        "</html>",
     ]
-    return "\n".join(parts) + "\n"
+
+
+def _script() -> str:
+    return "(() => {\n" + "\n".join(map(_file, SCRIPTS)) + "})();\n"
 
 
 def _title(board: Leaderboard) -> str:
@@ -79,7 +100,7 @@ def _header(board: Leaderboard, plain: Mapping[str, Any]) -> list[str]:
     losses = {label for column in board.columns for label in column.entries}
     size = f"{_counted(len(losses), 'loss', 'es')} on {_counted(tasks, 'task')}"
     counts = f"{finished} of {len(records)} runs finished: {size}"
-    places = [("overall", "All tasks")] if len(board.current) > 1 else []
+    places = [("overall", "All tasks")] if len(board.ranked) > 1 else []
     places += [(f"task-{place}", column["title"]) for place, column in enumerate(plain["tasks"])]
     places += [("problems", "Runs without a number")] if plain["problems"] else []
     links = "".join(f'<li><a href="#{name}">{text(title)}</a></li>' for name, title in places)
@@ -109,7 +130,7 @@ def _counted(number: int, name: str, plural: str = "s") -> str:
 
 
 def _overall(plain: Mapping[str, Any]) -> list[str]:
-    columns = [(place, column) for place, column in enumerate(plain["tasks"]) if column["current"]]
+    columns = [(place, column) for place, column in enumerate(plain["tasks"]) if column["ranked"]]
     if len(columns) < 2:
         return []
     return [
@@ -120,13 +141,13 @@ def _overall(plain: Mapping[str, Any]) -> list[str]:
 
 
 def _column(place: int, column: Mapping[str, Any], own: Column) -> list[str]:
+    """The section of a task, which is not closed."""
     earlier = "" if column["current"] else "<p>Finished runs of an earlier plan, with another recipe.</p>"
     return [
         f'<section id="task-{place}" class="sheet"><h2>{text(column["title"])}</h2>{earlier}',
         *tables.of_column(place, column),
         *published(place, own),
         f'<div class="drawings" data-column="{place}"></div>',
-        "</section>",
     ]
 
 
@@ -142,13 +163,16 @@ def _problems(problems: Sequence[Mapping[str, Any]]) -> list[str]:
     return ['<section id="problems"><h2>Runs without a number</h2><ul>', *lines, "</ul></section>"]
 
 
-def _reading(board: Leaderboard, embedded: Embedded) -> list[str]:
+def _reading(board: Leaderboard, embedded: Embedded, pictures: Pictures) -> list[str]:
     lines = notes(board)
-    if len(embedded.drawn) < embedded.measured:
+    drawn, measured = len(embedded.drawn.stored), embedded.drawn.measured
+    if drawn < measured:
         lines.append(
-            f"Curves and results by class are here for {len(embedded.drawn)} of {embedded.measured} runs, the first "
-            "seeds of every loss and task; all numbers are of all runs. `eqbench plot curves RUN` draws any other."
+            f"Curves and results by class are here for {drawn} of {measured} runs, the first seeds of every loss and "
+            "task; all numbers are of all runs. `eqbench plot curves RUN` draws any other."
         )
+    if pictures.left_out:
+        lines.append(pictures.left_out)
     items = "".join(f"<li>{text(line)}</li>" for line in lines)
     return [f'<section id="reading"><h2>How to read this</h2><ul>{items}</ul></section>']
 

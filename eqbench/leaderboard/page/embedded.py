@@ -3,34 +3,31 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from eqbench.leaderboard.aggregate import Column, Leaderboard
-from eqbench.leaderboard.page.traces import brief, curves, per_class
+from eqbench.leaderboard.page.drawn import DrawnRuns, Named
+from eqbench.leaderboard.page.looks import looks, places
+from eqbench.leaderboard.page.traces import brief, curves
 from eqbench.leaderboard.results import Record
 from eqbench.leaderboard.titles import differing
-from eqbench.run_folder import RunFolder, SuiteFolder
+from eqbench.run_folder import SuiteFolder
 from eqbench.run_spec import flatten
 
-DRAWN_RUNS = 400
-"""At most: of them, curves and results by class are in the page."""
 COSTS = ("seconds_per_step", "peak_memory_mb", "train_seconds")
 HEAD_AND_TAIL = (("many", "few"), ("ap_f", "ap_r"), ("miou_head", "miou_tail"))
-
-Named = Sequence[tuple[str, Record]]
-"""Runs with their ids, which are costly to work out anew."""
 
 
 class Embedded:
     """The data of a page.
 
     Attributes:
-        measured: the number of runs that have ended.
-        drawn: ids of those that are drawn, which are the first seeds of each entry.
+        drawn: the runs that are drawn.
+        rows: of each column, the runs of each entry.
+        places: of each loss on the board, which decides how it looks.
 
     Args:
         columns: as `table.as_dict` gives them, in the order of `board.columns`.
@@ -39,22 +36,22 @@ class Embedded:
     def __init__(
         self, board: Leaderboard, columns: Sequence[Mapping[str, Any]], folders: Sequence[SuiteFolder]
     ) -> None:
-        self._folders = {folder.suite: folder for folder in folders}
         self._environments = _Distinct()
         self._commands = _Distinct()
         self._classes = _Distinct()
         self._command_of = {folder.suite: _commands(folder) for folder in folders}
-        named = [_named(column, plain) for column, plain in zip(board.columns, columns, strict=True)]
-        ended = [[run_id for run_id, record in runs if record.result] for rows in named for runs in rows]
-        self.measured = sum(map(len, ended))
-        self.drawn = _first_seeds(ended, DRAWN_RUNS)
+        self.rows = [_named(column, plain) for column, plain in zip(board.columns, columns, strict=True)]
+        self.drawn = DrawnRuns([runs for rows in self.rows for runs in rows], folders)
+        self.places = places(board, folders)
         self.columns = [_column(column, plain) for column, plain in zip(board.columns, columns, strict=True)]
-        for column, own, rows in zip(board.columns, self.columns, named, strict=True):
+        for column, own, rows in zip(board.columns, self.columns, self.rows, strict=True):
+            own |= self.drawn.column(rows)
             for fields, runs in zip(own["entries"], rows, strict=True):
                 fields |= self._entry(column, runs)
 
     def as_dict(self) -> dict[str, Any]:
         return {
+            "looks": looks(self.places),
             "columns": self.columns,
             "environments": self._environments.values,
             "commands": self._commands.values,
@@ -69,10 +66,10 @@ class Embedded:
             "differs": differing(_loss(baseline.records[0]), loss) if baseline else [],
             "runs": [self._run(run_id, record, column) for run_id, record in runs],
         }
-        finished = [folder for run_id, record in runs if record.finished and (folder := self._folder(run_id, record))]
-        if classes := per_class(finished):
-            fields["classes"] = {"runs": classes.pop("runs"), "value": classes.pop("value")}
-            fields["classes"]["of"] = self._classes.place(classes)
+        fields |= self.drawn.entry(runs)
+        if classes := fields.get("classes"):
+            own = {"runs": classes.pop("runs"), "value": classes.pop("value")}
+            fields["classes"] = {**own, "of": self._classes.place(classes)}
         return fields
 
     def _run(self, run_id: str, record: Record, column: Column) -> dict[str, Any]:
@@ -91,14 +88,9 @@ class Embedded:
             "environment": self._environments.place({**workers, **(result.get("environment") or {})}),
             "command": self._commands.place(self._command_of.get(record.suite, {}).get(run_id)),
         }
-        if folder := self._folder(run_id, record):
-            fields["curves"] = curves(folder, column.metrics[0] if column.metrics else "")
+        if stored := self.drawn.stored.get(run_id):
+            fields["curves"] = curves(stored, column.metrics)
         return {name: value for name, value in fields.items() if value not in (None, "", [], {})}
-
-    def _folder(self, run_id: str, record: Record) -> RunFolder | None:
-        """Of a run that is drawn."""
-        folder = self._folders.get(record.suite) if run_id in self.drawn else None
-        return folder.run(run_id) if folder else None
 
 
 class _Distinct:
@@ -133,6 +125,7 @@ def _column(column: Column, plain: Mapping[str, Any]) -> dict[str, Any]:
         "task": column.task,
         "key": column.key._asdict(),
         "baseline": column.baseline,
+        "trials": column.trials,
         "metrics": list(column.metrics),
         "headAndTail": pair,
         "recipe": flatten(records[0].spec.recipe) if records else {},
@@ -160,17 +153,6 @@ def _cell(cell: Mapping[str, Any]) -> list[Any]:
 
 def _loss(record: Record) -> dict[str, Any]:
     return {"loss": record.spec.loss.name, **flatten(record.spec.loss.params)}
-
-
-def _first_seeds(rows: Sequence[Sequence[str]], most: int) -> set[str]:
-    """The first run of every row, then every second one, and so on until there are `most`.
-
-    >>> sorted(_first_seeds([["a0", "a1"], ["b0"]], 2))
-    ['a0', 'b0']
-    """
-    longest = max(map(len, rows), default=0)
-    turns = (row[turn] for turn in range(longest) for row in rows if turn < len(row))
-    return set(itertools.islice(turns, most))
 
 
 def _commands(folder: SuiteFolder) -> dict[str, str]:

@@ -46,32 +46,57 @@ const filter = () => {
   document.getElementById("found").textContent = filtered ? `${losses[1].size} of ${losses[0].size} losses` : "";
   for (const place of document.querySelectorAll(".drawings[data-drawn]")) draw(place);
 };
+// A link to a task that the filter hides shows it again.
+const uncover = () => {
+  const target = location.hash.length > 1 ? document.getElementById(location.hash.slice(1)) : null;
+  if (!target?.hidden) return;
+  document.getElementById("task").value = "";
+  filter();
+  target.scrollIntoView();
+};
 
 // -- drawings of a task ------------------------------------------------------------------------------------------
 
+const MOST_NAMED = 8;
+const legend = (dots) => element("ul", { class: "legend" }, ...dots.map((dot) => {
+  const symbol = node("svg", { viewBox: "-8 -8 16 16", class: dot.tone, "aria-hidden": "true" }, mark(dot.shape, 0, 0, 5, { class: dot.hollow ? "dot hollow" : "dot" }));
+  return element("li", {}, element("a", { href: dot.href, "data-open": dot.open }, symbol, dot.name));
+}));
 const tradeoff = (place, column, shown) => {
   if (!column.headAndTail) return null;
   const [head, tail] = column.headAndTail;
   const dots = shown.filter(([entry]) => present(entry.cells[head]?.[0]) && present(entry.cells[tail]?.[0])).map(([entry, position]) => {
-    const [[x, dx], [y, dy]] = [entry.cells[head], entry.cells[tail]];
-    const baseline = entry.loss === column.baseline;
-    return { name: entry.loss, tone: baseline ? "other" : position % TONES, x, y, dx, dy, hollow: baseline, href: address(place, position), tip: `${entry.loss}: ${head} ${fixed(x)}, ${tail} ${fixed(y)}` };
+    const [[x, dx, n], [y, dy]] = [entry.cells[head], entry.cells[tail]];
+    const interval = (half) => (present(half) ? ` ± ${fixed(half)}` : "");
+    return {
+      name: entry.loss, series: entry.loss, tone: toneOf(entry.loss), shape: shapeOf(entry.loss), x, y, dx, dy,
+      hollow: entry.loss === column.baseline, href: address(place, position), open: `${place}.${position}`,
+      tip: `${entry.loss}: ${head} ${fixed(x)}${interval(dx)}\n${tail} ${fixed(y)}${interval(dy)}\nn = ${n}`,
+    };
+  });
+  const many = dots.length > MOST_NAMED;
+  const picture = plot({
+    label: `${tail} against ${head} of each loss, ${column.title}`, x: `${head} (%), frequent classes`, y: `${tail} (%), rare classes`,
+    dots: dots.map((dot) => ({ ...dot, plain: many })), width: 440, height: 290,
   });
   return figure(
-    chart({ label: `${tail} against ${head} of each loss`, x: head, y: tail, dots, width: 400, height: 270 }),
-    `Rare classes (${tail}) against frequent ones (${head}); bars are 95 % intervals over seeds, the ring is the baseline.`,
+    picture,
+    many ? legend(dots) : "",
+    "Rare classes against frequent ones; bars are 95 % intervals over seeds, hollow is the baseline.",
   );
 };
 
 const RATIO_CHARTS = 12;
-const ratios = (shown) => {
-  const drawable = shown.filter(([entry]) => groupsOf(drawnRuns(entry)).length);
+const ratios = (column, shown) => {
+  const drawable = shown.map(([entry]) => entry).filter((entry) => entry.ratios);
   if (!drawable.length) return null;
-  const cells = drawable.slice(0, RATIO_CHARTS).map(([entry]) => element(
+  const limits = ratioLimits(column, drawable);
+  const cells = drawable.slice(0, RATIO_CHARTS).map((entry) => element(
     "figure",
     {},
     element("h4", {}, entry.loss),
-    ratioChart(drawnRuns(entry), entry.loss) ?? "",
+    ratioChart(column, entry, limits) ?? "",
+    element("figcaption", {}, entry.ratioSeeds),
   ));
   const rest = drawable.length > cells.length ? ` The first ${cells.length} of ${drawable.length} losses; a filter chooses others.` : "";
   return element(
@@ -79,7 +104,8 @@ const ratios = (shown) => {
     {},
     element("h3", {}, "Accumulated gradient ratio, positive over negative, by class group"),
     element("div", { class: "figures" }, ...cells),
-    element("p", { class: "quiet" }, `1 is balance; below it, a group is pushed down more than up. Means over seeds.${rest}`),
+    element("p", { class: "quiet" }, `Medians over the classes of a group, geometric means over seeds; all on the same axes. The line at 1 is balance; below it, a group is pushed down more than up.${rest}`),
+    groupLegend(column),
   );
 };
 
@@ -89,7 +115,7 @@ const draw = (place) => {
   const column = data.columns[index];
   const visible = new Set([...place.parentNode.querySelectorAll("tr[data-loss]:not([hidden])")].map((row) => row.dataset.loss));
   const shown = column.entries.map((entry, position) => [entry, position]).filter(([entry]) => visible.has(entry.loss));
-  const drawings = [tradeoff(index, column, shown), ratios(shown)].filter(Boolean);
+  const drawings = [tradeoff(index, column, shown), ratios(column, shown)].filter(Boolean);
   place.replaceChildren(...drawings);
 };
 
@@ -97,14 +123,18 @@ const draw = (place) => {
 
 document.addEventListener("click", (event) => {
   const opener = event.target.closest("[data-open]");
-  if (opener) openPanel(...opener.dataset.open.split(".").map(Number));
+  if (opener) {
+    event.preventDefault();
+    openPanel(...opener.dataset.open.split(".").map(Number), opener.dataset.metric);
+  }
   const head = event.target.closest("section.sheet thead button")?.parentNode;
   if (head) sortBy(head);
+  if (event.target.closest("nav a")) setTimeout(uncover);
 });
 filters.hidden = false;
 filters.addEventListener("input", filter);
 filters.addEventListener("submit", (event) => event.preventDefault());
-window.addEventListener("hashchange", openAddressed);
+window.addEventListener("popstate", follow);
 window.addEventListener("beforeprint", () => {
   for (const place of document.querySelectorAll(".drawings:not([data-drawn])")) draw(place);
 });
@@ -112,9 +142,9 @@ const seen = new IntersectionObserver((entries) => {
   for (const { isIntersecting, target } of entries) {
     if (!isIntersecting) continue;
     seen.unobserve(target);
-    draw(target);
+    if (!("drawn" in target.dataset)) draw(target);
   }
 }, { rootMargin: "600px" });
 document.querySelectorAll(".drawings").forEach((place) => seen.observe(place));
 filter(); // a browser may have kept what was typed
-openAddressed();
+follow();

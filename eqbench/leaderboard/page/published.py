@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from eqbench.leaderboard.aggregate import Column
 from eqbench.leaderboard.page.tables import number, text
-from eqbench.leaderboard.verdict import Reference, references
+from eqbench.leaderboard.verdict import Reference, recipe_note, references
 
 
 def published(place: int, column: Column) -> list[str]:
@@ -38,6 +38,8 @@ def _row(reference: Reference, metrics: list[str]) -> str:
 
 
 def _verdict(reference: Reference) -> str:
+    if reference.same_recipe is None:
+        return text(recipe_note(reference))
     if reference.same_recipe:
         answers = "; ".join(f"{verdict.metric} {verdict.answer}" for verdict in reference.verdicts)
         return text(f"same recipe: {answers}" if answers else "same recipe")
