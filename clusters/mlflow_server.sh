@@ -46,7 +46,7 @@ umask 077
 mkdir -p "$database/postgres"
 if [ ! -s "$database/postgres.env" ]; then
     password=$(od -An -N24 -tx1 /dev/urandom | tr -d ' \n')
-    printf 'MLFLOW_BACKEND_STORE_URI=postgresql://mlflow:%s@127.0.0.1:5432/mlflow\n' "$password" >"$database/mlflow.env"
+    printf 'MLFLOW_BACKEND_STORE_URI=postgresql+psycopg2://mlflow:%s@127.0.0.1:5432/mlflow\n' "$password" >"$database/mlflow.env"
     printf 'POSTGRES_USER=mlflow\nPOSTGRES_DB=mlflow\nPOSTGRES_PASSWORD=%s\n' "$password" >"$database/postgres.env.new"
     mv "$database/postgres.env.new" "$database/postgres.env"
 fi
@@ -58,10 +58,12 @@ if ! running eqbench-postgres; then
 fi
 until_true docker exec eqbench-postgres pg_isready --username mlflow --dbname mlflow
 
+# Without the eight processes (1 GiB) with which MLflow would run jobs of its own: eqbench has none.
 if ! running eqbench-mlflow; then
     docker rm --force eqbench-mlflow >/dev/null 2>&1 || true
     docker run --detach --name eqbench-mlflow --restart unless-stopped --network host \
-        --env-file "$database/mlflow.env" --volume "$folder:$folder" "$image" \
+        --env-file "$database/mlflow.env" --env MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false \
+        --volume "$folder:$folder" "$image" \
         mlflow server --host "$address" --port 5000 --artifacts-destination "$folder/mlartifacts" --workers 2
 fi
 until_true docker exec eqbench-mlflow wget --quiet --output-document=- http://127.0.0.1:5000/health

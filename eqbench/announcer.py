@@ -13,6 +13,7 @@ from ray import tune
 from eqbench.run_folder import RunFolder
 from eqbench.run_result import unsuccessful_result
 from eqbench.run_spec import RunSpec
+from eqbench.trial import draw
 
 
 class Watcher(Protocol):
@@ -67,6 +68,8 @@ class Announcer(tune.Callback):
             result = unsuccessful_result(spec, run, "failed", failure or "it ended without a result")
             with contextlib.suppress(OSError):  # the watchers hear of it all the same
                 run.write_result(result)
+            if not run.plots.exists():  # its process was lost before it could draw them
+                draw(run, spec)
         for watcher in self._watchers:
             watcher.ended(run, spec, result)
 

@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import json
 import os
+import pickle
 import shutil
 from pathlib import Path
 from typing import Any
@@ -93,8 +94,9 @@ class Checkpoints:
             if _digest(path / STATE) != manifest["files"][STATE]["sha256"]:
                 raise CheckpointError(f"{path / STATE}: content does not match its SHA-256 in {MANIFEST}")
             state: dict[str, Any] = torch.load(path / STATE, map_location="cpu", weights_only=True)
-        except (OSError, KeyError, TypeError, ValueError) as error:
-            raise CheckpointError(f"{path}: incomplete or damaged ({type(error).__name__}: {error})") from error
+        except (OSError, KeyError, TypeError, ValueError, pickle.UnpicklingError) as error:
+            reason = str(error).split("\n")[0]
+            raise CheckpointError(f"{path}: incomplete or damaged ({type(error).__name__}: {reason})") from error
         return state
 
     def load_newest(self) -> tuple[int, dict[str, Any], list[str]]:

@@ -6,12 +6,12 @@ import contextlib
 import shlex
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from eqbench import __version__
+from eqbench.cli_cluster import cancel, doctor, logs, status, submit
 from eqbench.cli_compare import compare
 from eqbench.cli_data import app as data_app
 from eqbench.cli_mlflow import mlflow_app, ui
@@ -25,6 +25,7 @@ from eqbench.cli_options import (
     StorageOption,
     SuiteArgument,
     VerboseOption,
+    read_seeds,
 )
 from eqbench.cli_plot import plot_app
 from eqbench.cli_sweep import sweep, validate_sweep
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from eqbench.run_folder import SuiteFolder
+
+WIDEST_NAME = 60
+"""Characters to which names are filled up, so that what follows them is in line."""
 
 app = typer.Typer(
     name="eqbench",
@@ -84,22 +88,12 @@ def _options(
 ) -> None: ...
 
 
-@app.command()
-def doctor(storage: StorageOption = DEFAULT_STORAGE, as_json: JsonOption = False) -> None:
-    """What is installed, which GPUs, what would not run here, and the exact fix."""
-    from eqbench import doctor as checks
-
-    found = checks.diagnose(storage)
-    if as_json:
-        print(checks.as_json(found))
-    else:
-        checks.print_report(found, console())
-    raise typer.Exit(checks.exit_code(found))
+app.command()(doctor)
 
 
 @app.command()
 def ls(
-    kind: Annotated[str, typer.Argument(help="tasks, losses, models, datasets, suites or sweeps.")],
+    kind: Annotated[str, typer.Argument(help="tasks, losses, models, datasets, suites, sweeps, published.")],
     as_json: JsonOption = False,
 ) -> None:
     """What exists."""
@@ -111,7 +105,7 @@ def ls(
     if as_json:
         print_json(entries)
         return
-    width = max((len(entry["name"]) for entry in entries), default=0)
+    width = min(max((len(entry["name"]) for entry in entries), default=0), WIDEST_NAME)
     for entry in entries:
         print(f"{entry['name']:<{width}}  {entry['description']}")
 
@@ -149,15 +143,18 @@ def run(
 ) -> None:
     """Run what a suite asks for and show its leaderboard. Running again continues: what is finished is skipped."""
     from eqbench import launch as launching
+    from eqbench.storage.place import uri_of
+    from eqbench.submission.inside_job import check_before_training
     from eqbench.suite import load_suite
 
     loaded = load_suite(suite, override)
-    own_seeds = _seeds(seeds)
-    what = launching.Launch(loaded, loaded.expand(only, own_seeds), storage, mlflow, verbose, own_seeds)
+    own_seeds = read_seeds(seeds)
+    what = launching.Launch(loaded, loaded.expand(only, own_seeds), storage, mlflow, verbose, own_seeds, only)
     screen = console()
     if dry_run:
         launching.dry_run(what, screen)
         return
+    check_before_training(uri_of(storage), loaded.mlflow.tracking_uri, mlflow, verbose)
     try:
         summary = launching.launch(what, screen)
     except KeyboardInterrupt:
@@ -170,33 +167,23 @@ def run(
 
 
 app.command()(sweep)
+app.command()(submit)
 
 
-@app.command()
-def status(
-    suite: SuiteArgument,
-    watch: Annotated[bool, typer.Option("--watch", help="Refresh until all runs have ended.")] = False,
-    storage: StorageOption = DEFAULT_STORAGE,
-    as_json: JsonOption = False,
-) -> None:
-    """Where every run of a suite stands."""
-    from eqbench import status as standing
-    from eqbench.leaderboard.find import find_suite_folder
-
-    folder = find_suite_folder(storage, suite)
-    if as_json:
-        print_json(standing.describe(folder))
-    elif watch:
-        standing.watch(folder, console())
-    else:
-        console().print(standing.table(folder, standing.describe(folder)))
+app.command()(status)
+app.command()(logs)
+app.command()(cancel)
 
 
 @app.command()
 def leaderboard(
     suites: Annotated[list[str], typer.Argument(help="Names or files of suites that were run.")],
-    output_format: Annotated[str, typer.Option("--format", help="table, html, csv, markdown, latex, json.")] = "table",
-    out: Annotated[Path | None, typer.Option(help="Write to this file instead of the terminal.")] = None,
+    output_format: Annotated[
+        str | None, typer.Option("--format", help="table, html, csv, markdown, latex, json.")
+    ] = None,
+    out: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Write to this file, or into this folder; .html, .csv, …")
+    ] = None,
     storage: StorageOption = DEFAULT_STORAGE,
     as_json: JsonOption = False,
 ) -> None:
@@ -204,21 +191,23 @@ def leaderboard(
     from eqbench import leaderboard as boards
     from eqbench.leaderboard import table
     from eqbench.leaderboard.find import find_suite_folder
+    from eqbench.leaderboard.output import output
 
+    chosen, file = output(output_format, out, as_json)
     folders = [find_suite_folder(storage, suite) for suite in suites]
     board = boards.board(folders)
-    if output_format == "html" and not as_json:
+    if chosen == "html" and file is None and sys.stdout.isatty():
+        file = folders[0].path / "leaderboard.html"
+    if chosen == "html":
         from eqbench.leaderboard import page
 
-        to_terminal = out is None and sys.stdout.isatty()
-        file = folders[0].path / "leaderboard.html" if to_terminal else out
         write(page.html(board, folders), file)
-        if to_terminal:
-            print(file)
-    elif out or as_json or output_format != "table":
-        write(table.render(board, "json" if as_json else output_format), out)
+    elif file or chosen != "table":
+        write(table.render(board, chosen), file)
     else:
         console().print(*table.tables(board), sep="\n")
+    if file and str(file) != out:
+        print(file)
 
 
 app.command()(compare)
@@ -259,19 +248,13 @@ def check_loss(
 app.command()(ui)
 
 
-def _seeds(text: str | None) -> list[int] | None:
-    try:
-        return None if text is None else [int(part) for part in text.split(",")]
-    except ValueError:
-        raise InputError(f"--seeds {text}: expected whole numbers separated by commas, e.g. 0,1,2") from None
-
-
 def _show_board(folder: SuiteFolder, console: Console) -> None:
     from eqbench import leaderboard as boards
     from eqbench.leaderboard import table
+    from eqbench.storage.place import shown
 
     console.print(*table.tables(boards.board([folder])), sep="\n")
-    console.print(f"\nresults       {folder.path}", highlight=False, soft_wrap=True)
+    console.print(f"\nresults       {shown(folder.path)}", highlight=False, soft_wrap=True)
     further = f"look further  eqbench ui\n              eqbench leaderboard {folder.suite} --format markdown"
     console.print(further, highlight=False)
 

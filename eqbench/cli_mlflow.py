@@ -30,8 +30,8 @@ def ui(
     from eqbench.ui import serve
 
     folder = find_suite_folder(storage, suite) if suite else tracking.latest_suite(storage)
-    tracking.reconcile(None, storage)
-    serve(tracking.suite_uri(folder) if folder else tracking.latest_uri(storage), console(), port, folder)
+    uri = tracking.suite_uri(folder) if folder else tracking.latest_uri(storage)
+    serve(uri, console(), port, folder, first=lambda: tracking.reconcile(None, storage))
 
 
 @mlflow_app.callback()

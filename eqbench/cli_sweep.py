@@ -42,6 +42,8 @@ def sweep(
     verbose: VerboseOption = False,
 ) -> None:
     """Search for hyperparameters. Running again continues: trials that have ended stay, and the search knows them."""
+    from eqbench.storage.place import uri_of
+    from eqbench.submission.inside_job import check_before_training
     from eqbench.sweep import driver, report
     from eqbench.sweep.definition import load_sweep
     from eqbench.sweep.dry_run import dry_run as print_plan
@@ -52,6 +54,7 @@ def sweep(
     if dry_run:
         print_plan(what, screen)
         return
+    check_before_training(uri_of(storage), what.sweep.mlflow.tracking_uri, mlflow, verbose)
     try:
         outcome = driver.launch(what, screen)
     except KeyboardInterrupt:

@@ -18,6 +18,9 @@ from eqbench.errors import EqbenchError
 from eqbench.progress import progress_for
 from eqbench.run_folder import RunFolder, SuiteFolder
 from eqbench.run_spec import Origin, RunSpec
+from eqbench.storage.driving import Driving, driving
+from eqbench.storage.place import shown
+from eqbench.storage.suite_mirror import fetch_suite, publish
 from eqbench.suite import Suite
 from eqbench.tracking import Follower, NullTracker, Tracker, resolve_uri, sync
 
@@ -33,10 +36,12 @@ class Launch:
     verbose: bool = False
     seeds: list[int] | None = None
     """Instead of the suite's."""
+    only: Sequence[str] = ()
+    """The filters that `specs` passed."""
 
     @property
     def plan(self) -> list[RunSpec]:
-        """Every run of the suite, so that the leaderboard shows what a filter left out as missing.
+        """Every run of the suite, so that the leaderboard shows what a filter left out as such.
 
         Data of tasks that were left out need not be there; then the plan is what is run.
         """
@@ -49,6 +54,13 @@ class Launch:
     @property
     def folder(self) -> SuiteFolder:
         return SuiteFolder(self.storage, self.suite.name)
+
+    def write_plan(self) -> None:
+        """Write down every run of the suite, and which of them the filters left out."""
+        plan, chosen = self.plan, {spec.run_id for spec in self.specs}
+        options = " ".join(f"--only {text}" for text in self.only)
+        left_out = {spec.run_id: options for spec in plan if options and spec.run_id not in chosen}
+        self.folder.write_plan(plan, self.suite.text, left_out)
 
 
 class _Tracking:
@@ -76,7 +88,7 @@ def launch(what: Launch, console: Console) -> engine.Summary:
     folder = what.folder
     folder.create()
     uri = resolve_uri(what.suite.mlflow.tracking_uri) if what.mlflow else ""
-    with folder.lock():
+    with folder.lock(), driving(folder.path) as mirror:
         todo = engine.remaining(what.specs, folder)
         skipped = len(what.specs) - len(todo)
         console.print(f"{what.suite.name}: {len(what.specs)} runs, {skipped} finished already, {len(todo)} to do")
@@ -85,10 +97,12 @@ def launch(what: Launch, console: Console) -> engine.Summary:
             with cluster.connected(what.verbose):
                 at_once = engine.plan_concurrency(todo)
                 rate = ", then ".join(f"{min(runs, len(todo))} at once" for runs in at_once.values())
-                console.print(f"{rate}; results in {folder.path}", highlight=False, soft_wrap=True)
-                folder.write_plan(what.plan, what.suite.text)
-                return _run(what.specs, todo, folder, Tracker(uri, folder) if what.mlflow else NullTracker(), console)
-        folder.write_plan(what.plan, what.suite.text)
+                console.print(f"{rate}; results in {shown(folder.path)}", highlight=False, soft_wrap=True)
+                what.write_plan()
+                publish(folder.path, [folder.run(spec.run_id).path for spec in todo])
+                tracker = Tracker(uri, folder) if what.mlflow else NullTracker()
+                return _run(what.specs, todo, folder, tracker, mirror, console)
+        what.write_plan()
     if what.mlflow:
         _say_if_behind(sync(what.storage, [folder.suite], uri).behind, console)
     return engine.summarize(what.specs, folder)
@@ -99,13 +113,14 @@ def _run(
     todo: Sequence[RunSpec],
     folder: SuiteFolder,
     tracker: Tracker | NullTracker,
+    mirror: Driving,
     console: Console,
 ) -> engine.Summary:
     tracker.open(command=shlex.join(["eqbench", *sys.argv[1:]]), run_ids=[spec.run_id for spec in todo])
     status = "FAILED"
     try:
         with Follower(tracker) as follower, progress_for(console, len(todo)) as progress:
-            summary = engine.execute(todo, folder, [progress, _Tracking(follower)])
+            summary = engine.execute(todo, folder, [mirror, progress, _Tracking(follower)])
         status = "KILLED" if summary.interrupted else "FAILED" if summary.failed or summary.unfinished else "FINISHED"
     except KeyboardInterrupt:
         status = "KILLED"
@@ -126,6 +141,7 @@ def _say_if_behind(reasons: Sequence[str], console: Console) -> None:
 def dry_run(what: Launch, console: Console) -> None:
     """Print the runs, what would be skipped or continued, and what each needs; start nothing."""
     title = f"{what.suite.name}: {len(what.specs)} runs"
+    fetch_suite(what.folder.path)
     todo = engine.remaining(what.specs, what.folder)
     waiting = origin.without_origin(todo, what.storage)
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
@@ -156,4 +172,5 @@ def intent(run: RunFolder, spec: RunSpec, waiting: Mapping[str, Origin]) -> str:
 def _workers(spec: RunSpec) -> str:
     resources = spec.resources
     gpu = f" + {resources.gpus_per_worker:g} GPU" if resources.gpus_per_worker else ""
-    return f"{resources.num_workers} × {resources.cpus_per_worker:g} CPU{gpu}"
+    fewer = f"{resources.min_workers} to " if resources.min_workers else ""
+    return f"{fewer}{resources.num_workers} × {resources.cpus_per_worker:g} CPU{gpu}"

@@ -11,6 +11,7 @@ from eqbench.checkpoint import CheckpointError, Checkpoints
 from eqbench.errors import InputError
 from eqbench.run_folder import RunFolder, SuiteFolder
 from eqbench.run_spec import Origin, RunSpec
+from eqbench.storage.suite_mirror import fetch_run
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -52,6 +53,8 @@ def without_origin(todo: Sequence[RunSpec], storage: Path) -> dict[str, Origin]:
     """By run id, what runs start from where that has neither finished nor is among the runs to do."""
     known = {spec.run_id for spec in todo}
     origins = {spec.run_id: spec.origin for spec in todo if spec.origin and spec.origin.run_id not in known}
+    for origin in origins.values():
+        fetch_run(folder_of(origin, storage).path)
     return {run_id: origin for run_id, origin in origins.items() if not folder_of(origin, storage).finished}
 
 

@@ -29,15 +29,13 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic_core import from_json
 
-from eqbench import file_lock
-from eqbench.errors import EnvironmentProblem, InputError
+from eqbench import file_lock, stored_json
+from eqbench.errors import EnvironmentProblem
 from eqbench.run_spec import RunSpec
+from eqbench.storage import driver_elsewhere, fetch_plans
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast where PyYAML was built with libyaml
-RESULT_VERSION = 1
-RESULT_KEYS = {"status": str, "status_detail": str, "metrics": dict, "cost": dict}
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -78,8 +76,9 @@ class RunFolder:
 
     @property
     def newest_checkpoint(self) -> int:
-        """Iteration of the newest checkpoint on disk; 0 without one."""
-        return max((int(path.name) for path in self.checkpoints.glob("*") if path.name.isdecimal()), default=0)
+        """Iteration of the newest checkpoint, here or behind the storage's URI; 0 without one."""
+        names = [path.name.removeprefix("mirrored.") for path in self.checkpoints.glob("*")]
+        return max((int(name) for name in names if name.isdecimal()), default=0)
 
     # -- specification -------------------------------------------------------------------------------------------
 
@@ -89,7 +88,14 @@ class RunFolder:
         write_atomically(self.spec_file, text)
 
     def read_spec(self) -> RunSpec:
-        return RunSpec.model_validate_json(json.dumps(yaml.load(self.spec_file.read_text(), LOADER)))
+        """As run.yaml says; where that is gone, as the result says."""
+        try:
+            fields = yaml.load(self.spec_file.read_text(), LOADER)
+        except FileNotFoundError:
+            fields = (self.read_result() or {}).get("spec")
+            if fields is None:
+                raise
+        return RunSpec.model_validate_json(json.dumps(fields))
 
     # -- events --------------------------------------------------------------------------------------------------
 
@@ -160,38 +166,27 @@ class RunFolder:
 
     @property
     def attempts(self) -> int:
-        return int(self._read_json(self.state_file).get("attempt", 0))
+        return stored_json.read_attempts(self.state_file)
 
     def write_result(self, result: Mapping[str, Any]) -> None:
-        text = json.dumps({"schema_version": RESULT_VERSION, **result}, indent=1, allow_nan=False)
+        text = json.dumps({"schema_version": stored_json.RESULT_VERSION, **result}, indent=1, allow_nan=False)
         write_atomically(self.result_file, text + "\n")
 
     def read_result(self) -> dict[str, Any] | None:
-        """The result, or None while the run has not ended.
+        """The result, or None while the run has not ended; a file that was cut off is none, so the run goes on.
 
         Raises:
             InputError: the file was written by a later, unknown version of the schema, or is not a result.
         """
-        file, result = self.result_file, self._read_json(self.result_file)
-        if not result:
-            return None
-        if (own := result.get("schema_version")) != RESULT_VERSION:
-            raise InputError(f"{file}: schema_version: {own!r} is not known here; expected {RESULT_VERSION}")
-        for key, kind in RESULT_KEYS.items():
-            if not isinstance(result.get(key), kind):
-                raise InputError(f"{file}: {key}: {result.get(key)!r}, expected a {kind.__name__}")
-        return result
+        return stored_json.read_result(self.result_file, cut_off_is_none=True)
+
+    def intact_result(self) -> dict[str, Any] | None:
+        """As `read_result`, but InputError for a file that was cut off: it is not taken for a run under way."""
+        return stored_json.read_result(self.result_file)
 
     @property
     def finished(self) -> bool:
         return (self.read_result() or {}).get("status") == "finished"
-
-    def _read_json(self, path: Path) -> dict[str, Any]:
-        try:
-            content = from_json(path.read_bytes())
-        except (FileNotFoundError, ValueError):
-            return {}
-        return content if isinstance(content, dict) else {}
 
 
 class SuiteFolder:
@@ -221,28 +216,30 @@ class SuiteFolder:
             ) from error
 
     def run(self, run_id: str) -> RunFolder:
-        return RunFolder(self.path / run_id)
+        return RunFolder(self.path / stored_json.checked_run_id(run_id, self.path))
 
     def runs(self) -> list[RunFolder]:
-        """Every run that was ever planned here, by run id."""
-        return [RunFolder(file.parent) for file in sorted(self.path.glob("*/run.yaml"))]
+        """Every run that was ever planned here, by run id; a result alone tells of one too."""
+        found = map(RunFolder, sorted(self.path.glob("*")))
+        return [run for run in found if run.spec_file.exists() or run.result_file.exists()]
 
-    def write_plan(self, specs: list[RunSpec], suite_text: str) -> None:
-        """Write their order, and the specification of every run that has not finished."""
+    def write_plan(self, specs: list[RunSpec], suite_text: str, left_out: Mapping[str, str] | None = None) -> None:
+        """Write their order, the reasons of those that are `left_out`, and every run that has not finished."""
         for spec in specs:
             run = self.run(spec.run_id)
             if not run.finished:
                 run.write_spec(spec)
         write_atomically(self.suite_file, suite_text)
-        plan = {"suite": self.suite, "run_ids": [spec.run_id for spec in specs]}
+        plan = {"suite": self.suite, "run_ids": [spec.run_id for spec in specs], "left_out": dict(left_out or {})}
         write_atomically(self.plan_file, json.dumps(plan, indent=1) + "\n")
 
     def read_plan(self) -> list[str]:
-        """Run ids of the last `eqbench run`, in the suite's order."""
-        try:
-            return [str(run_id) for run_id in json.loads(self.plan_file.read_text())["run_ids"]]
-        except (FileNotFoundError, ValueError, KeyError, TypeError):
-            return []
+        """Run ids of the last `eqbench run`, in the suite's order; InputError where the file is damaged."""
+        return list(stored_json.read_plan(self.plan_file).run_ids)
+
+    def left_out(self) -> Mapping[str, str]:
+        """The runs of the plan that the last `eqbench run` was told to leave out, each with the option."""
+        return stored_json.read_plan(self.plan_file).left_out
 
     def planned(self) -> list[RunFolder]:
         """The runs of the plan first, in its order, then those of earlier plans."""
@@ -258,8 +255,8 @@ class SuiteFolder:
             EnvironmentProblem: another process holds it.
         """
         with file_lock.hold(self.lock_file, patience=1.0) as file:  # who only looks at the lock has it for an instant
-            if file is None:
-                holder = self.lock_file.read_text().strip() or "unknown"
+            holder = driver_elsewhere(self.path) if file else self.lock_file.read_text().strip() or "unknown"
+            if file is None or holder:
                 raise EnvironmentProblem(f"{self.path}: another eqbench process ({holder}) works on this suite")
             file.truncate(0)
             file.write(f"pid {os.getpid()}")
@@ -269,7 +266,7 @@ class SuiteFolder:
     @property
     def locked(self) -> bool:
         """Whether a living driver works on this suite."""
-        return file_lock.is_held(self.lock_file)
+        return file_lock.is_held(self.lock_file) or bool(driver_elsewhere(self.path))
 
 
 def is_evaluation(event: Mapping[str, Any]) -> bool:
@@ -287,7 +284,9 @@ def last_event(run: RunFolder) -> dict[str, Any] | None:
 
 def suites_in(storage: Path) -> list[SuiteFolder]:
     """Every suite and sweep (`<name>/sweeps`) that has been run into `storage`."""
-    plans = sorted(plan for at in ("*", "*/sweeps") for plan in Path(storage).glob(f"{at}/plan.json"))
+    storage = Path(storage).expanduser()
+    fetch_plans(storage)
+    plans = sorted(plan for at in ("*", "*/sweeps") for plan in storage.glob(f"{at}/plan.json"))
     return [SuiteFolder(storage, plan.parent.relative_to(storage).as_posix()) for plan in plans]
 
 

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from eqbench.leaderboard.results import read_spec
 from eqbench.run_folder import RunFolder, SuiteFolder, last_event
+from eqbench.storage import fetch_suite
 
 SECONDS_BETWEEN_LOOKS = 2.0
 
@@ -48,6 +49,7 @@ def watch(folder: SuiteFolder, console: Console) -> None:
     """Show the table, refreshed, until no process works on the suite any more."""
     with Live(console=console, auto_refresh=False) as live:
         while True:
+            fetch_suite(folder.path)
             at_work = folder.locked
             live.update(table(folder, describe(folder)), refresh=True)
             if not at_work:
@@ -56,7 +58,7 @@ def watch(folder: SuiteFolder, console: Console) -> None:
 
 
 def _entry(run: RunFolder, at_work: bool) -> dict[str, Any]:
-    spec, result, event = read_spec(run), run.read_result(), last_event(run)
+    spec, result, event = read_spec(run), run.intact_result(), last_event(run)
     metrics = {name.removeprefix("val/"): value for name, value in (event or {"metrics": {}})["metrics"].items()}
     main = result.get("main_metric", "") if result else ""
     main = main or next((name for name in metrics if "/" not in name), "")

@@ -40,7 +40,7 @@ def expand(
     if seeds is not None:
         given = _checked_seeds(seeds)
         tasks = [replace(task, seeds=given) for task in tasks]
-    keep = _Filters(only, tasks)
+    keep = Filters(only, tasks)
     chosen = [
         replace(
             task,
@@ -182,7 +182,7 @@ def _checked_seeds(seeds: Sequence[int]) -> list[int]:
     return list(seeds)
 
 
-class _Filters:
+class Filters:
     """Whether a label passes `--only`: one filter of its field matches, or there is none."""
 
     def __init__(self, only: Sequence[str], tasks: Sequence[BoundTask]) -> None:

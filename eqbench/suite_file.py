@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import stat
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -60,7 +61,7 @@ class SuiteFile:
         Raises:
             InputError: the argument is malformed or names a list entry that does not exist.
         """
-        origin = f"-o {argument}"
+        origin = "-o " + re.sub(r"(?<=://)[^/@\s]*@", "", argument)  # a password would be in a message, and in logs
         dotted_key, equals, text = argument.partition("=")
         keys = dotted_key.strip().split(".")
         if not equals or not all(keys):

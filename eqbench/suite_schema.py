@@ -6,12 +6,14 @@ import re
 import typing
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from eqbench.errors import nearest
 from eqbench.recipe import Model, Train, WholeNumber
 from eqbench.run_spec import Resources
+from eqbench.storage.place import public
 from eqbench.suite_file import SuiteFile
 from eqbench.suite_yaml import Place
 from eqbench.validation import Problem, explain, show
@@ -31,6 +33,16 @@ def _checked_label(label: str) -> str:
     if not re.fullmatch(rf"[A-Za-z0-9_=(),. -]{{1,{MAX_LABEL}}}", label):
         raise ValueError(f"{show(label)}, expected 1 to {MAX_LABEL} letters, digits, spaces or any of - _ = ( ) , .")
     return label
+
+
+def _without_password(uri: str) -> str:
+    if "@" in urlsplit(uri).netloc:
+        raise ValueError(
+            f"'{public(uri)}' with a user name or password before it, which would be in every copy of the suite; leave "
+            "them out and set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or for a database "
+            "MLFLOW_TRACKING_URI, in the environment"
+        )
+    return uri
 
 
 def _named(entry: object) -> object:
@@ -103,7 +115,7 @@ class TaskEntry(Model):
 class MLflow(Model):
     """Where results are sent; the environment's `MLFLOW_TRACKING_URI` or the embedded store when null."""
 
-    tracking_uri: str | None = None
+    tracking_uri: Annotated[str, AfterValidator(_without_password)] | None = None
 
 
 class SuiteSchema(Model):

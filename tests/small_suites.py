@@ -16,7 +16,7 @@ from eqbench.run_folder import RunFolder, SuiteFolder
 from eqbench.suite import load_suite
 
 DIGITS = {"name": "digits", "imbalance_factor": 50, "test_per_class": 50, "many_above": 50, "few_below": 10}
-PATIENCE_SECONDS = 120
+PATIENCE_SECONDS = 600
 
 
 def task(**changes: Any) -> dict[str, Any]:

@@ -130,12 +130,16 @@ def test_version(eqbench: Eqbench) -> None:
     assert eqbench("--version").output == f"eqbench {cli.__version__}\n"
 
 
-@pytest.mark.parametrize("kind", ["tasks", "losses", "models", "datasets", "suites", "sweeps"])
+@pytest.mark.parametrize("kind", ["tasks", "losses", "models", "datasets", "suites", "sweeps", "published"])
 def test_ls(eqbench: Eqbench, kind: str) -> None:
     entries = eqbench("ls", kind, "--json").data
     assert entries
     assert all(entry["name"] and entry["description"] for entry in entries)
-    assert [line.split()[0] for line in eqbench("ls", kind).output.splitlines()] == [e["name"] for e in entries]
+    listed = eqbench("ls", kind).output.splitlines()
+    assert len(listed) == len(entries)
+    for line, entry in zip(listed, entries, strict=True):
+        assert line.startswith(f"{entry['name']} ")
+        assert line.endswith(f" {entry['description']}")
 
 
 def test_validate(eqbench: Eqbench, file: Path) -> None:
@@ -190,6 +194,66 @@ def test_leaderboard_to_a_file(eqbench: Eqbench, storage: SuiteFolder, name: str
     assert (answer.code, answer.output) == (0, "")
     shown = eqbench("leaderboard", "small", "--format", name).output
     assert Path("new/board.txt").read_text().split() == shown.split()
+
+
+@pytest.mark.parametrize(
+    ("options", "file", "begins"),
+    [
+        (["--out", "board.html"], "board.html", "<!doctype html"),
+        (["--out", "a/b.csv"], "a/b.csv", "task,"),
+        (["--out", "b.tex"], "b.tex", "%"),
+        (["--out", "b.json"], "b.json", "{"),
+        (["--out", "new/"], "new/leaderboard.txt", "digits"),
+        (["--out", "new", "--format", "latex"], "new/leaderboard.tex", "%"),
+        (["--out", "there.d", "--format", "csv"], "there.d/leaderboard.csv", "task,"),
+        (["--out", "there.d", "--json"], "there.d/leaderboard.json", "{"),
+        (["--out", "taken", "--format", "csv"], "taken", "task,"),
+    ],
+)
+def test_where_the_leaderboard_is_written(
+    eqbench: Eqbench, storage: SuiteFolder, options: list[str], file: str, begins: str
+) -> None:
+    Path("there.d").mkdir()
+    Path("taken").touch()
+    answer = eqbench("leaderboard", "small", *options)
+    assert (answer.code, answer.errors) == (0, "")
+    assert answer.output == ("" if file == options[1] else f"{file}\n")
+    assert Path(file).read_text().lower().startswith(begins)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            ["--json", "--format", "jsn"],
+            "format 'jsn': expected one of table, html, csv, markdown, latex, json; did you",
+        ),
+        (["--json", "--format", "csv"], "--json and --format csv exclude each other"),
+        (["--out", "x.html", "--format", "csv"], "--out x.html is for html, --format says csv"),
+        (["--out", "x.html", "--json"], "--out x.html is for html, --format says json"),
+        (["--out", "x.png"], "--out x.png: .png names no format; expected one of .txt, .html, "),
+    ],
+)
+def test_contradicting_formats(eqbench: Eqbench, storage: SuiteFolder, options: list[str], message: str) -> None:
+    answer = eqbench("leaderboard", "small", *options)
+    assert answer.code == 2
+    assert answer.message.startswith(message)
+
+
+def test_what_only_leaves_out_is_said(eqbench: Eqbench, storage: SuiteFolder) -> None:
+    eqbench("run", "small.yaml", "--only", "loss=cross_entropy")
+    left_out = {run.run_id for run in storage.planned()[1:]}
+    assert storage.left_out() == dict.fromkeys(left_out, "--only loss=cross_entropy")
+    eqbench("run", "small.yaml")
+    assert storage.left_out() == {}
+
+
+def test_a_damaged_plan_is_written_anew(eqbench: Eqbench, storage: SuiteFolder) -> None:
+    before = storage.read_plan()
+    storage.plan_file.write_text("{")
+    assert eqbench("leaderboard", "small").code == 2
+    assert eqbench("run", "small.yaml").code == 0
+    assert storage.read_plan() == before
 
 
 def test_compare(eqbench: Eqbench, storage: SuiteFolder) -> None:
@@ -354,11 +418,12 @@ def test_storage_that_is_no_folder(eqbench: Eqbench, file: Path, below_a_file: b
                                    "(Not a directory); choose another folder with --storage")  # fmt: skip
 
 
-@pytest.mark.parametrize("out", ["small.yaml/board.csv", "."])
+@pytest.mark.parametrize("out", ["small.yaml/board.csv", "small.yaml/", f"{'x' * 300}.csv"])
 def test_out_that_cannot_be_written(eqbench: Eqbench, storage: SuiteFolder, out: str) -> None:
     answer = eqbench("leaderboard", "small", "--format", "csv", "--out", out)
     assert answer.code == 3
-    assert answer.message.startswith(f"--out {out}: cannot be written (")
+    assert answer.message.startswith(f"--out {out}")
+    assert ": cannot be written (" in answer.message
 
 
 def test_cluster_that_is_not_there(eqbench: Eqbench, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -366,9 +431,9 @@ def test_cluster_that_is_not_there(eqbench: Eqbench, file: Path, monkeypatch: py
         monkeypatch.setenv(name, os.environ.get(name, value))
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
-    monkeypatch.setenv("RAY_ADDRESS", address)
-    answer = eqbench("run", file)
+        address = f"127.0.0.1:{probe.getsockname()[1]}"  # nobody else gets the port as long as it is bound
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        answer = eqbench("run", file)
     assert answer.code == 3
     assert answer.message.startswith(f"cannot connect to the cluster at RAY_ADDRESS={address}: ")
     assert SuiteFolder(Path("runs"), "small").runs() == []

@@ -1,15 +1,16 @@
-"""Runs on Ray: isolation, results, reasons, several workers, lost processes. One local Ray for all tests here."""
+"""Runs on Ray: isolation, results, reasons, several workers, lost processes. On the Ray that tests share."""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import signal
 import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,14 +20,14 @@ import pytest
 import small_suites
 import torch
 
-from eqbench import cli, cluster, engine
+from eqbench import cli, engine
 from eqbench.errors import EnvironmentProblem
 from eqbench.run_folder import RunFolder, SuiteFolder
 from eqbench.run_spec import RunSpec
 from eqbench.suite import load_suite
 from eqbench.trial import train_and_record
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray")]
 
 
 @dataclass
@@ -50,23 +51,6 @@ class Heard:
 
     def ended(self, run: RunFolder, spec: RunSpec, result: dict[str, Any]) -> None:
         self._note(spec, f"ended {result['status']}")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A local Ray of two CPUs, whose workers find `faulty_losses` in the current folder."""
-    import ray
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(tmp_path_factory.mktemp("engine"))
-        for name, value in cluster.DRIVER_ENVIRONMENT.items():
-            patch.setenv(name, value)
-        patch.delenv("RAY_ADDRESS", raising=False)
-        patch.setattr(cluster, "local_cpus", lambda: 2)
-        with cluster.connected():
-            assert ray.cluster_resources()["CPU"] == 2
-            yield
-        assert not ray.is_initialized()
 
 
 def plan(data: dict[str, Any], storage: str) -> tuple[list[RunSpec], SuiteFolder]:
@@ -96,20 +80,25 @@ class Done:
 
 
 @pytest.fixture(scope="module")
-def done() -> Done:
-    one, two = small_suites.task(), small_suites.task(name="two")
-    one["losses"] = ["softmax_eql", "faulty_losses:Breaks", "faulty_losses:Diverges"]
+def done(local_ray: None) -> Done:
+    one, two = small_suites.task(resources={"max_failures": 0}), small_suites.task(name="two")
+    one["losses"] = ["softmax_eql", "faulty_losses:Dies", "faulty_losses:Diverges"]
     two["losses"] = ["cross_entropy", "faulty_losses:Breaks"]
     two |= {"train": {"epochs": 1, "batch_size": 34}, "resources": {"num_workers": 2, "max_failures": 0}}
-    specs, folder = plan(small_suites.suite(tasks=[one, two]), "mixed")
-    heard = Heard()
+    model = {"name": "classifier", "backbone": "resnet8", "width": 4, "trained": "classifier"}
+    seconds = [
+        small_suites.task(name=f"after_{loss}", model=dict(model), losses=["cross_entropy"])
+        | {"start_from": {"task": "digits", "loss": loss}, "train": {"epochs": 1}}
+        for loss in ("softmax_eql", "Diverges")
+    ]
+    specs, folder = plan(small_suites.suite(tasks=[one, two, *seconds]), "mixed")
     heard = Heard()
     summary = engine.execute(specs, folder, [heard])
     return Done({spec.name: (spec, folder.run(spec.run_id)) for spec in specs}, folder, summary, heard)
 
 
-GOOD = ("digits · softmax_eql · s0", "two · cross_entropy · s0")
-BAD = ("digits · Breaks · s0", "digits · Diverges · s0", "two · Breaks · s0")
+GOOD = ("digits · softmax_eql · s0", "two · cross_entropy · s0", "after_softmax_eql · cross_entropy · s0")
+BAD = ("digits · Dies · s0", "digits · Diverges · s0", "two · Breaks · s0", "after_Diverges · cross_entropy · s0")
 
 
 def test_failures_stay_with_their_runs(done: Done) -> None:
@@ -117,6 +106,14 @@ def test_failures_stay_with_their_runs(done: Done) -> None:
     assert set(done.summary.finished) == {ids[name] for name in GOOD}
     assert set(done.summary.failed) == {ids[name] for name in BAD}
     assert (done.summary.unfinished, done.summary.interrupted) == ((), False)
+
+
+def test_a_second_stage_comes_after_the_first_and_fails_with_it(done: Done) -> None:
+    order = [spec.run_id for spec, _ in done.runs.values()]
+    started = list(done.heard.calls)
+    assert sorted(started) == sorted(order)
+    assert set(started[5:]) == set(order[5:])
+    assert "but it failed: " in done.result(BAD[3])["status_detail"]
 
 
 @pytest.mark.parametrize("name", GOOD)
@@ -135,9 +132,10 @@ def test_result_of_a_finished_run(done: Done, name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "detail"),
     [
-        (BAD[0], "RuntimeError: the loss is broken; and a second line"),
+        (BAD[0], "a worker process died: killed, out of memory, or crashed"),
         (BAD[1], "non-finite gradient at iteration 1 (loss "),
         (BAD[2], "RuntimeError: the loss is broken; and a second line"),
+        (BAD[3], "starts from 'digits · Diverges · s0'"),
     ],
 )
 def test_result_of_a_failed_run_says_why_in_one_line(done: Done, name: str, detail: str) -> None:
@@ -148,13 +146,13 @@ def test_result_of_a_failed_run_says_why_in_one_line(done: Done, name: str, deta
     assert "\n" not in result["status_detail"]
     assert result["attempts"] == 1
     assert "Traceback" in run.error_file.read_text()
-    assert "faulty_losses" in run.error_file.read_text() or name == BAD[1]
+    assert "faulty_losses" in run.error_file.read_text() or name != BAD[2]
 
 
 def test_watchers_hear_of_every_run_in_order(done: Done) -> None:
     heard = {name: done.heard.calls[spec.run_id] for name, (spec, _) in done.runs.items()}
     assert heard[GOOD[0]] == ["started", "reported 11", "reported 22", "ended finished"]
-    assert heard[GOOD[1]] == ["started", "reported 11", "ended finished"]
+    assert heard[GOOD[1]] == heard[GOOD[2]] == ["started", "reported 11", "ended finished"]
     for name in BAD:
         assert heard[name] == ["started", "ended failed"]
     assert done.heard.threads == {"MainThread"}
@@ -193,36 +191,10 @@ def test_impossible_resources_are_refused_before_anything_starts() -> None:
     data = small_suites.suite(name="large", resources={"num_workers": 3})
     specs, folder = plan(data, "impossible")
     heard = Heard()
-    heard = Heard()
     with pytest.raises(EnvironmentProblem, match=r"3 worker\(s\) of 1 CPU each are asked for, the nodes have 2 CPU"):
         engine.execute(specs, folder, [heard])
     assert heard.calls == {}
     assert [folder.run(spec.run_id).attempts for spec in specs] == [0, 0]
-
-
-# -- runs that start from others ---------------------------------------------------------------------------------
-
-
-def test_a_second_stage_comes_after_the_first_and_fails_with_it() -> None:
-    model = {"name": "classifier", "backbone": "resnet8", "width": 4, "trained": "classifier"}
-    first = small_suites.task(losses=["cross_entropy", {"name": "faulty_losses:Breaks", "label": "breaks"}])
-    seconds = [
-        small_suites.task(name=f"after_{loss}", model=dict(model), start_from={"task": "digits", "loss": loss})
-        for loss in ("cross_entropy", "breaks")
-    ]
-    train = {"epochs": 1, "batch_size": 64, "deterministic": True}
-    data = small_suites.suite(name="stages", tasks=[first, *seconds], losses=["cross_entropy"], train=train)
-    specs, folder = plan(data, "stages")
-    summary = engine.execute(specs, folder)
-    names = {spec.run_id: spec.name for spec in specs}
-    assert [names[run_id] for run_id in summary.finished] == [
-        "digits · cross_entropy · s0",
-        "after_cross_entropy · cross_entropy · s0",
-    ]
-    (second,) = [run_id for run_id in summary.failed if names[run_id].startswith("after_breaks")]
-    detail = (folder.run(second).read_result() or {})["status_detail"]
-    assert detail.startswith("starts from 'digits · breaks · s0'")
-    assert "but it failed: " in detail
 
 
 # -- the command line on this Ray --------------------------------------------------------------------------------
@@ -248,41 +220,6 @@ def test_impossible_resources_are_one_line_and_leave_nothing(
     assert errors.count("\n") == 1
     assert SuiteFolder(Path("greedy"), "greedy").runs() == []
     assert not Path("greedy.db").exists()
-
-
-def test_two_suites_in_one_process_without_mlflow_which_gets_them_later(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    from mlflow import MlflowClient
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        nowhere = f"http://127.0.0.1:{probe.getsockname()[1]}"
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", nowhere)
-    for name, loss in (("first", "cross_entropy"), ("second", "softmax_eql")):
-        small_suites.write(Path(f"{name}.yaml"), small_suites.suite(name=name, losses=[loss]))
-        assert eqbench(monkeypatch, "run", f"{name}.yaml", "--storage", "offline") == 0
-        printed = capsys.readouterr().out
-        assert "(1 of 1)" in printed
-        assert f"MLflow is behind (MLflow at {nowhere}: Connection refused); nothing is lost: run" in " ".join(
-            printed.split()
-        )
-    monkeypatch.delenv("MLFLOW_TRACKING_URI")
-    store = f"sqlite:///{Path.cwd()}/later.db"
-    said = []
-    for _ in range(2):
-        assert eqbench(monkeypatch, "sync", "--storage", "offline", "--tracking-uri", store) == 0
-        said.append(capsys.readouterr().out)
-    assert said == ["2 runs sent, 0 were level already\n", "0 runs sent, 2 were level already\n"]
-    client = MlflowClient(store)
-    for name in ("first", "second"):
-        experiment = client.get_experiment_by_name(name)
-        assert experiment is not None
-        runs = client.search_runs([experiment.experiment_id])
-        assert [run.info.status for run in runs] == ["FINISHED"] * 2
-        [child] = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
-        history = client.get_metric_history(child.info.run_id, "val/top1")
-        assert [metric.step for metric in history] == [11, 22]
 
 
 def test_another_ray_on_the_machine_is_no_obstacle() -> None:
@@ -319,54 +256,56 @@ class Killer(threading.Thread):
 def trial_driver(_: list[int]) -> int:
     """The process in which Tune runs the trial."""
     for process in psutil.Process().children(recursive=True):
-        with suppress(psutil.Error):
+        with contextlib.suppress(psutil.Error):
             if process.cmdline()[:1] == ["ray::ImplicitFunc.train"]:
                 return process.pid
     raise AssertionError("no trial is running")
 
 
+@dataclass
+class Lost:
+    """Two calls of `eqbench run`, each of a run that loses a process, and what they printed; MLflow is not there."""
+
+    store: str
+    runs: dict[str, tuple[RunSpec, RunFolder]] = field(default_factory=dict)
+    printed: dict[str, str] = field(default_factory=dict)
+
+
 @pytest.fixture(scope="module")
-def lost() -> dict[str, tuple[RunSpec, RunFolder]]:
-    """Three runs: one loses its trial's process, one a worker of two, one its only worker more often than allowed.
-
-    Their resources differ, so they run one after the other, and there is one trial's process at a time.
-    """
+def lost(local_ray: None) -> Lost:
+    """One run loses its trial's process, one a worker of two."""
     killers = {
-        "driver": Killer(Path("driver").absolute(), 1, trial_driver),
-        "worker": Killer(Path("worker").absolute(), 2, max),
-        "always": Killer(Path("always").absolute(), 1, max),
+        "driver": (Killer(Path("driver").absolute(), 1, trial_driver), {"max_failures": 0}),
+        "worker": (Killer(Path("worker").absolute(), 2, max), {"num_workers": 2}),
     }
-    resources = {
-        "driver": {"max_failures": 0},
-        "worker": {"num_workers": 2},
-        "always": {"max_failures": 0, "record_every": 4},
-    }
-    tasks = [
-        small_suites.task(
-            name=name,
-            losses=[{"name": "faulty_losses:Waits", "folder": str(Path(name).absolute())}],
-            resources={"cpus_per_worker": 0.5, **resources[name]},
-        )
-        for name in killers
-    ]
-    specs, folder = plan(small_suites.suite(name="lost", tasks=tasks), "lost")
-    for killer in killers.values():
-        killer.start()
-    engine.execute(specs, folder)
-    for killer in killers.values():
-        killer.join()
-    return {spec.task_label: (spec, folder.run(spec.run_id)) for spec in specs}
+    with socket.socket() as held:  # nobody else gets the port as long as it is bound
+        held.bind(("127.0.0.1", 0))
+        lost = Lost(f"http://127.0.0.1:{held.getsockname()[1]}")
+        for name, (killer, resources) in killers.items():
+            losses = [{"name": "faulty_losses:Waits", "folder": str(Path(name).absolute())}]
+            task = small_suites.task(losses=losses, resources={"cpus_per_worker": 0.5, **resources})
+            small_suites.write(Path(f"{name}.yaml"), small_suites.suite(name=name, tasks=[task]))
+            killer.start()
+            with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as printed:
+                patch.setenv("MLFLOW_TRACKING_URI", lost.store)
+                code = eqbench(patch, "run", f"{name}.yaml", "--storage", "lost")
+            killer.join()
+            lost.printed[name] = printed.getvalue()
+            assert code == 0, lost.printed[name]
+            [run] = SuiteFolder(Path("lost"), name).runs()
+            lost.runs[name] = run.read_spec(), run
+    return lost
 
 
-def test_loss_of_a_worker_changes_nothing(lost: dict[str, tuple[RunSpec, RunFolder]], tmp_path: Path) -> None:
-    spec, run = lost["worker"]
+def test_loss_of_a_worker_changes_nothing(lost: Lost, tmp_path: Path) -> None:
+    spec, run = lost.runs["worker"]
     assert (run.read_result() or {})["attempts"] == 2
     torch.multiprocessing.spawn(_train_on_two, args=(str(tmp_path), spec), nprocs=2)
     small_suites.assert_equal_bit_for_bit(run, RunFolder(tmp_path / spec.run_id))
 
 
-def test_loss_of_the_trials_process_changes_nothing(lost: dict[str, tuple[RunSpec, RunFolder]], tmp_path: Path) -> None:
-    spec, run = lost["driver"]
+def test_loss_of_the_trials_process_changes_nothing(lost: Lost, tmp_path: Path) -> None:
+    spec, run = lost.runs["driver"]
     assert (run.read_result() or {})["attempts"] == 2
     alone = RunFolder(tmp_path / spec.run_id)
     alone.write_spec(spec)
@@ -374,11 +313,31 @@ def test_loss_of_the_trials_process_changes_nothing(lost: dict[str, tuple[RunSpe
     small_suites.assert_equal_bit_for_bit(run, alone)
 
 
-def test_a_run_that_loses_more_workers_than_allowed_fails(lost: dict[str, tuple[RunSpec, RunFolder]]) -> None:
-    _, run = lost["always"]
-    result = run.read_result() or {}
-    assert (result["status"], result["attempts"]) == ("failed", 1)
-    assert result["status_detail"].startswith("a worker process died: killed, out of memory, or crashed")
+def test_two_suites_in_one_process_without_mlflow_which_gets_them_later(
+    lost: Lost, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from mlflow import MlflowClient
+
+    for printed in lost.printed.values():
+        assert "(1 of 1)" in printed
+        assert f"MLflow is behind (MLflow at {lost.store}: Connection refused); nothing is lost: run" in " ".join(
+            printed.split()
+        )
+    store = f"sqlite:///{Path.cwd()}/later.db"
+    said = []
+    for _ in range(2):
+        assert eqbench(monkeypatch, "sync", "--storage", "lost", "--tracking-uri", store) == 0
+        said.append(capsys.readouterr().out)
+    assert said == ["2 runs sent, 0 were level already\n", "0 runs sent, 2 were level already\n"]
+    client = MlflowClient(store)
+    for name in lost.runs:
+        experiment = client.get_experiment_by_name(name)
+        assert experiment is not None
+        runs = client.search_runs([experiment.experiment_id])
+        assert [run.info.status for run in runs] == ["FINISHED"] * 2
+        [child] = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
+        history = client.get_metric_history(child.info.run_id, "val/top1")
+        assert [metric.step for metric in history] == [11, 22]
 
 
 def _train_on_two(rank: int, folder: str, spec: RunSpec) -> None:

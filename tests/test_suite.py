@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from eqbench import suite_expansion
 from eqbench.data import miniatures
 from eqbench.errors import InputError
 from eqbench.run_spec import RunSpec
@@ -250,9 +251,11 @@ def test_batch_too_small_for_the_workers() -> None:
     assert "expected at least 48" in refusal(suite(), "resources.num_workers=4", "train.accumulate=12")
 
 
-def test_too_many_runs() -> None:
-    message = refusal(suite(seeds=list(range(50_001))))
-    assert message == "x.yaml: 100,002 runs, expected at most 100,000"
+def test_too_many_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert suite_expansion.MAX_RUNS == 100_000
+    monkeypatch.setattr(suite_expansion, "MAX_RUNS", 1_000)
+    message = refusal(suite(seeds=list(range(501))))
+    assert message == "x.yaml: 1,002 runs, expected at most 1,000"
 
 
 # -- overrides and filters ---------------------------------------------------------------------------------------

@@ -35,9 +35,11 @@ HTTPServer(("127.0.0.1", int(sys.argv[sys.argv.index("--port") + 1])), Page).ser
 """
 
 
-@pytest.mark.parametrize(("number", "stand_in"), [(signal.SIGINT, False), (signal.SIGTERM, True)])
+@pytest.mark.parametrize(
+    ("number", "stand_in"), [(signal.SIGINT, False), (signal.SIGTERM, True), (signal.SIGHUP, True)]
+)
 def test_it_answers_and_leaves_nothing(tmp_path: Path, number: signal.Signals, stand_in: bool) -> None:
-    """The second time with a server that starts at once."""
+    """SIGHUP is the end of the terminal. Most times with a server that starts at once."""
     environment = {**os.environ, "MLFLOW_TRACKING_URI": "", "PYTHONUNBUFFERED": "1"}
     if stand_in:
         (tmp_path / "mlflow.db").touch()
@@ -62,6 +64,7 @@ def test_it_answers_and_leaves_nothing(tmp_path: Path, number: signal.Signals, s
     children: list[psutil.Process] = []
     try:
         assert program.stdout is not None
+        assert program.stdout.readline() == "starting MLflow ...\n"
         line = program.stdout.readline()
         address = re.fullmatch(r"MLflow UI: (http://127\.0\.0\.1:\d+)  \(Ctrl-C ends it\)\n", line)
         assert address, line
@@ -78,6 +81,24 @@ def test_it_answers_and_leaves_nothing(tmp_path: Path, number: signal.Signals, s
             if process.is_running() if isinstance(process, psutil.Process) else process.poll() is None:
                 process.kill()
         program.communicate()
+
+
+def test_a_closed_terminal_ends_it_once_and_nohup_goes_on() -> None:
+    with ui._until_interrupted():
+        try:
+            os.kill(os.getpid(), signal.SIGHUP)
+        finally:
+            os.kill(os.getpid(), signal.SIGHUP)  # while everything is being ended
+            ended = True
+    assert ended
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with ui._until_interrupted():
+            os.kill(os.getpid(), signal.SIGHUP)
+            ended = False
+        assert not ended
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_a_taken_port_is_refused(tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ def open_images(root: Path, train: tuple[str, str], evaluation: tuple[str, str],
     """Of (annotations, images folder) below `root`; image files are not looked for."""
     folder = root.expanduser().absolute()
     (train_file, train_images), (eval_file, eval_images) = train, evaluation
-    train_index, eval_index = (open_index(_annotation_file(folder, name)) for name in (train_file, eval_file))
+    train_index, eval_index = (open_index(annotation_file(folder, name)) for name in (train_file, eval_file))
     return BothImages(
         IndexedImages(train_index, folder / train_images, image_path, masks=masks, keep_empty=False),
         IndexedImages(eval_index, folder / eval_images, image_path, masks=masks, keep_empty=True),
@@ -129,7 +129,7 @@ def image_path(index: AnnotationIndex, image: int) -> str:
     return index.file_name(image) or index.url_path(image)
 
 
-def _annotation_file(root: Path, name: str) -> Path:
+def annotation_file(root: Path, name: str) -> Path:
     if not root.is_dir():
         raise InputError(f"{root}: no such folder; expected {name} in it")
     if not (root / name).is_file():

@@ -23,7 +23,7 @@ def check_ranks(*subjects: Subject, world_size: int = 2) -> None:
     """Two or four ranks with uneven shares, some of them empty at times, have the totals of one process."""
     with tempfile.TemporaryDirectory() as folder:
         spawn(_rank, args=(subjects, folder, world_size), nprocs=world_size)  # type: ignore[no-untyped-call]
-        results = [torch.load(Path(folder) / f"{rank}.pt") for rank in range(world_size)]
+        results = [torch.load(Path(folder) / f"{rank}.pt", weights_only=True) for rank in range(world_size)]
     for index, subject in enumerate(subjects):
         alone = subject.build()
         values = _steps(alone, subject, [slice(24)] * len(BOUNDARIES), 1)

@@ -6,11 +6,14 @@ from typing import Any
 
 from eqbench import stopping
 from eqbench.announcer import Announcer
+from eqbench.cause import cause
+from eqbench.errors import EnvironmentProblem
 from eqbench.run_folder import RunFolder
 from eqbench.run_result import stopped_result
 from eqbench.run_spec import RunSpec
+from eqbench.storage import suite_mirror
 from eqbench.sweep.space import spelled
-from eqbench.trial import cause
+from eqbench.trial import draw
 
 
 class SweepAnnouncer(Announcer):
@@ -36,6 +39,7 @@ class SweepAnnouncer(Announcer):
         detail = f"stopped early by {self._scheduler} after epoch {reached} of {spelled(epochs)}"
         try:
             stopping.mark(run, report["iteration"])
+            suite_mirror.stop(run, report["iteration"])
             result = run.read_result()
             if result is not None and result["status"] == "finished":
                 stopping.clear(run)
@@ -43,7 +47,8 @@ class SweepAnnouncer(Announcer):
             run.rewind_to(report["iteration"])
             result = stopped_result(spec, run, detail)
             run.write_result(result)
-        except OSError:  # the watchers hear of it all the same
+            draw(run, spec)
+        except (OSError, EnvironmentProblem):  # the watchers hear of it all the same
             result = stopped_result(spec, run, detail)
         return result
 

@@ -7,7 +7,6 @@ packages that it imports, would take longer than a short run. A run of several w
 from __future__ import annotations
 
 import shlex
-import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,17 +16,21 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from eqbench import cluster, engine, environment
+from eqbench.cause import cause
 from eqbench.errors import InputError
 from eqbench.interruption import interruptible
 from eqbench.progress import progress_for
 from eqbench.run_folder import RunFolder, write_atomically
 from eqbench.run_result import unsuccessful_result
 from eqbench.run_spec import Resources, RunSpec
+from eqbench.storage import training
+from eqbench.storage.driving import Driving, driving
+from eqbench.storage.place import place_of, shown
+from eqbench.storage.suite_mirror import fetch_suite
 from eqbench.sweep import conclusion, tuning
 from eqbench.sweep.folder import SweepFolder
 from eqbench.sweep.record import Results
 from eqbench.tracking import Follower, NullTracker, Tracker, resolve_uri, sync
-from eqbench.trial import cause
 
 if TYPE_CHECKING:
     from eqbench.announcer import Watcher
@@ -79,22 +82,24 @@ def launch(what: Search, console: Console) -> Outcome:
             reached, or a run asks for more than there is.
     """
     folder, sweep = what.folder, what.sweep
+    refuse_population(what)
+    fetch_suite(folder.path)
     earlier = folder.entries(sweep.digest)
     if what.resume and not earlier:
         others = "its space or recipe was another" if folder.entries() else "nothing was run there"
         raise InputError(f"--resume: {folder.path} has no trial of this sweep to go on from ({others})")
     folder.create()
     uri = resolve_uri(sweep.mlflow.tracking_uri) if what.mlflow else ""
-    with folder.lock():
+    with folder.lock(), driving(folder.path) as mirror:
         _say_what_was_there(what, console)
         outcome = None
         while (plan := _plan(what)).proposer.queued:
             with cluster.connected(what.verbose):
-                at_once = cluster.concurrency(what.resources, cluster.node_resources())
-                console.print(f"{at_once} at once; results in {folder.path}", highlight=False, soft_wrap=True)
+                at_once = cluster.room_for(what.resources, cluster.RUNS_WHILE_GROWING)
+                console.print(f"{at_once} at once; results in {shown(folder.path)}", highlight=False, soft_wrap=True)
                 _remember(what)
                 tracker = Tracker(uri, folder) if what.mlflow else NullTracker()
-                outcome = _search(what, plan, tracker, at_once, console)
+                outcome = _search(what, plan, tracker, at_once, mirror, console)
             if not outcome.lost:
                 break
             console.print(f"{outcome.lost}; going on", highlight=False, soft_wrap=True)
@@ -107,6 +112,19 @@ def launch(what: Search, console: Console) -> Outcome:
         for reason in sync(what.storage, [folder.suite], uri).behind:
             console.print(f"MLflow is behind ({reason}); nothing is lost: run `eqbench sync` once it is back")
     return outcome
+
+
+def refuse_population(what: Search) -> None:
+    """Members go on from each other's checkpoints all the time, which a folder on each machine is too slow for.
+
+    Raises:
+        InputError: the scheduler is pbt, and the storage is a URI.
+    """
+    if what.sweep.section.scheduler.name == "pbt" and (place := place_of(what.storage)):
+        raise InputError(
+            f"--storage {place.shown}: a sweep with the scheduler pbt needs a folder that all machines share; expected "
+            "e.g. --storage /shared/runs, or another scheduler"
+        )
 
 
 def _give_up_on_worn_out(what: Search, plan: _Plan, reason: str) -> None:
@@ -137,14 +155,16 @@ def _say_what_was_there(what: Search, console: Console) -> None:
         console.print(f"{others} trials of another space or recipe are kept apart")
 
 
-def _search(what: Search, plan: _Plan, tracker: Tracker | NullTracker, at_once: int, console: Console) -> Outcome:
+def _search(
+    what: Search, plan: _Plan, tracker: Tracker | NullTracker, at_once: int, mirror: Driving, console: Console
+) -> Outcome:
     folder = what.folder
     tracker.open(command=shlex.join(["eqbench", *sys.argv[1:]]), run_ids=plan.proposer.queued)
     status, interrupted, lost = "FAILED", False, ""
     try:
         with Follower(tracker) as follower, progress_for(console, _most_runs(what)) as progress:
             try:
-                interrupted = _execute(what, plan, at_once, [progress, _Tracking(follower, tracker)])
+                interrupted = _execute(what, plan, at_once, mirror, [progress, _Tracking(follower, tracker)])
             except RuntimeError as error:
                 lost = _lost(error)
         results = folder.results()
@@ -215,7 +235,8 @@ def _plan(what: Search) -> _Plan:
 
     folder, section = what.folder, what.sweep.section
     config: dict[str, Any] = {
-        "scratch": str(_scratch(folder)),
+        "scratch": training.scratch(folder.path),
+        **training.for_workers(folder.path),
         "folder": str(Path.cwd()),
         "code": environment.git_state(),
     }
@@ -229,22 +250,17 @@ def _plan(what: Search) -> _Plan:
     return _Plan(Proposer(what.sweep, folder, found, scheduler, config, what.retry_failed), scheduler)
 
 
-def _scratch(folder: SweepFolder) -> Path:
-    """For what Ray Tune writes; nothing of it is used again."""
-    return folder.path / ".ray"
-
-
-def _execute(what: Search, plan: _Plan, at_once: int, watchers: Sequence[Watcher]) -> bool:
+def _execute(what: Search, plan: _Plan, at_once: int, mirror: Driving, watchers: Sequence[Watcher]) -> bool:
     """Search until the end or an interrupt; whether it was interrupted."""
-    proposer, scratch = plan.proposer, _scratch(what.folder)
-    shutil.rmtree(scratch, ignore_errors=True)  # of a call that was killed
+    proposer, scratch = plan.proposer, training.scratch(what.folder.path)
+    training.remove_scratch(what.folder.path)  # of a call that was killed
     try:
         with interruptible():
-            tuning.tune_runs(what, proposer, plan.scheduler, scratch, at_once, [proposer, *watchers])
+            tuning.tune_runs(what, proposer, plan.scheduler, scratch, at_once, [mirror, proposer, *watchers])
         return False
     except KeyboardInterrupt:
         engine.stop_everything()
-        engine.mark_killed(list(proposer.specs.values()), what.folder, watchers)
+        engine.mark_killed(list(proposer.specs.values()), what.folder, [mirror, *watchers])
         return True
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        training.remove_scratch(what.folder.path)

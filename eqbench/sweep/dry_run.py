@@ -15,6 +15,7 @@ from rich.text import Text
 from eqbench import cluster
 from eqbench.errors import EnvironmentProblem, InputError
 from eqbench.run_spec import Resources, RunSpec
+from eqbench.storage import fetch_suite
 from eqbench.sweep.folder import SweepFolder
 from eqbench.sweep.record import BASELINE, DEFAULT
 from eqbench.sweep.standings import setting_text, short_names
@@ -42,6 +43,7 @@ class _Planned:
 def dry_run(what: Search, console: Console) -> None:
     """Print the trials; start nothing."""
     sweep, folder = what.sweep, what.folder
+    fetch_suite(folder.path)
     planned = list(_planned(sweep, folder))
     names = short_names(sweep.section.space)
     title = f"{sweep.name}: {sweep.section.objective.describe()}"

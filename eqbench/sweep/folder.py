@@ -22,6 +22,7 @@ from typing import Any
 from eqbench.errors import InputError, nearest
 from eqbench.run_folder import SuiteFolder, write_atomically
 from eqbench.run_spec import RunSpec
+from eqbench.storage import fetch_plans, fetch_suite
 from eqbench.sweep.record import Entry, Results, Trial, trial_of
 
 FOLDER = "sweeps"
@@ -126,8 +127,11 @@ def find_sweep_folder(storage: Path, sweep: str) -> SweepFolder:
 
         name = load_sweep(sweep).name
     name = name.removesuffix(f"/{FOLDER}")
+    fetch_plans(storage)
     known = [path.parents[1].name for path in sorted(Path(storage).glob(f"*/{FOLDER}/sweep.json"))]
     if name not in known:
         has = ", ".join(known) or "none"
         raise InputError(f"{sweep}: no such sweep has been run into {storage} (there: {has}){nearest(name, known)}")
-    return SweepFolder(storage, name)
+    folder = SweepFolder(storage, name)
+    fetch_suite(folder.path)
+    return folder

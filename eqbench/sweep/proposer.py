@@ -18,6 +18,7 @@ from eqbench import value_schedule
 from eqbench.errors import InputError
 from eqbench.run_folder import RunFolder
 from eqbench.run_spec import RunSpec
+from eqbench.storage import suite_mirror
 from eqbench.sweep import population
 from eqbench.sweep.folder import SweepFolder
 from eqbench.sweep.record import BASELINE, DEFAULT, Entry, Trial, evaluations
@@ -161,6 +162,7 @@ class Proposer(Searcher):
                 return Searcher.FINISHED
         entry, spec = self._queue.popleft()
         run = self._folder.run(spec.run_id)
+        suite_mirror.publish(self._folder.path, [run.path])
         self.specs[str(run.path)] = spec
         self._scheduler.replay(trial_id, [report_of(spec, **each) for each in evaluations(self._kept_events(run))])
         return {**self._config, "run": str(run.path), "protected": entry.number < 0, "number": entry.number}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eqbench import engine
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def tune_runs(
-    what: Search, proposer: Proposer, scheduler: Any, scratch: Path, at_once: int, watchers: Sequence[Watcher]
+    what: Search, proposer: Proposer, scheduler: Any, scratch: str, at_once: int, watchers: Sequence[Watcher]
 ) -> None:
     """Let Ray Tune ask `proposer` for runs and train them until there are no more."""
     from ray import tune
@@ -44,7 +43,7 @@ def tune_runs(
         ),
         run_config=tune.RunConfig(
             name=f"sweep-{time.time_ns()}",
-            storage_path=str(scratch),
+            storage_path=scratch,
             verbose=0,
             callbacks=[announcer],
             failure_config=tune.FailureConfig(

@@ -12,22 +12,22 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from eqbench import plugins
-from eqbench.data.base import Dataset
+from eqbench.data.base import Dataset, Draw
 from eqbench.data.detection import DetectionDataset
 from eqbench.data.samplers import eval_indices
 from eqbench.data.segmentation import SegmentationDataset
-from eqbench.evaluation import accuracy
+from eqbench.evaluation import accuracy, classification_pictures, pictures
 from eqbench.losses.base import Loss
 from eqbench.run_folder import RunFolder
-from eqbench.run_spec import RunSpec
+from eqbench.run_spec import Plugin, RunSpec
 from eqbench.tasks.base import Evaluation, Evaluator, Task
 
 __all__ = ["Classification"]
 
 Batch = tuple[Tensor, Tensor]
 State = tuple[accuracy.Integers, NDArray[np.float16]]
-"""(4, n): labels, predictions, whether the label is among the best five, predictions after logit adjustment; and (n,)
-score of the label minus the highest of the other classes."""
+"""(4, n): labels, predictions, whether the label is among the best five, predictions after logit adjustment; and
+(2, n): score of the label minus the highest of the other classes, score of the prediction."""
 
 
 class Classification(Task):
@@ -50,11 +50,20 @@ class Classification(Task):
     What was predicted for each image is stored in `predictions.parquet`: `image` (index in the evaluation data),
     `label`, `prediction`, `adjusted` (the prediction after logit adjustment), `top5` and `margin` (score of the label
     minus the highest of the others).
+
+    Args:
+        pictures: of how many of the rarest classes images that were taken for another class are drawn.
     """
 
     version = 1
     metrics = ("top1", "many", "medium", "few", "hmean", "worst", "top5", "top1_adjusted")
     protocol = "accuracy:last"
+
+    def __init__(self, data: Dataset, model: Plugin, loss: Plugin, *, pictures: int = 4) -> None:
+        if pictures < 0:
+            raise ValueError(f"pictures {pictures}: expected at least 0")
+        super().__init__(data, model, loss)
+        self._pictures = pictures
 
     def build_model(self) -> nn.Module:
         images, _ = self.data.train.collate([])
@@ -73,7 +82,7 @@ class Classification(Task):
         return {"loss": model(normalized(images, self.data), labels, normalizer=normalizer)}
 
     def evaluator(self, folder: RunFolder) -> Evaluator:
-        return ClassificationEvaluator(self.data)
+        return ClassificationEvaluator(self.data, folder, drawn=self._pictures)
 
     def check_model(self) -> None:
         if isinstance(self.data, DetectionDataset | SegmentationDataset):
@@ -120,12 +129,20 @@ def normalized(images: Tensor, data: Dataset) -> Tensor:
 
 
 class ClassificationEvaluator(Evaluator):
-    """Keeps labels, predictions and what else is asked of each sample's scores."""
+    """Keeps labels, predictions and what else is asked of each sample's scores.
 
-    def __init__(self, data: Dataset) -> None:
+    Args:
+        data: what is predicted on.
+        folder: of the run.
+        drawn: of how many classes images are drawn into `samples`.
+    """
+
+    def __init__(self, data: Dataset, folder: RunFolder, *, drawn: int) -> None:
         self._data = data
+        self._folder = folder
+        self._drawn = drawn
         self._log_prior = (data.class_counts.clamp(min=1) / data.class_counts.sum()).double().log()
-        self._parts: list[State] = [(np.empty((4, 0), np.int64), np.empty(0, np.float16))]
+        self._parts: list[State] = [(np.empty((4, 0), np.int64), np.empty((2, 0), np.float16))]
 
     @torch.no_grad()
     def update(self, model: nn.Module, batch: Batch) -> None:
@@ -136,11 +153,12 @@ class ClassificationEvaluator(Evaluator):
         known, values = labels.cpu().numpy(), scores.cpu().numpy()
         top5 = accuracy.top_k(known, values, 5)
         found = np.stack([known, values.argmax(1), top5, adjusted.argmax(1).cpu().numpy()])
-        self._parts.append((found, accuracy.margins(known, values).astype(np.float16)))
+        judged = np.stack([accuracy.margins(known, values), values.max(1)])
+        self._parts.append((found, judged.astype(np.float16)))
 
     def state(self) -> State:
-        found, margins = zip(*self._parts, strict=True)
-        return np.concatenate(found, axis=1), np.concatenate(margins)
+        found, judged = zip(*self._parts, strict=True)
+        return np.concatenate(found, axis=1), np.concatenate(judged, axis=1)
 
     def compute(self, states: Sequence[State]) -> Evaluation:
         labels, predictions, top5, adjusted = np.concatenate([found for found, _ in states], axis=1)
@@ -162,20 +180,51 @@ class ClassificationEvaluator(Evaluator):
             "num_eval": samples.tolist(),
             "accuracy": by_class.tolist(),
         }
-        return Evaluation(metrics, per_class, tables={"predictions": by_image(states, data.num_classes)})
+        table, scores = by_image(states, data.num_classes)
+        self._draw(table, scores)
+        return Evaluation(metrics, per_class, tables={"predictions": table})
+
+    def _draw(self, table: dict[str, NDArray[Any]], scores: NDArray[np.float16]) -> None:
+        """Draw images that are wrong, by class; those of an earlier evaluation go."""
+        for file in self._folder.samples.glob("rare-*-class-*.png"):
+            file.unlink(missing_ok=True)
+        names, counts = self._data.class_names, self._data.class_counts.tolist()
+        places, digits = classification_pictures.rarity(counts), max(2, len(str(len(counts) - 1)))
+        chosen = classification_pictures.choose(table["label"], table["prediction"], counts, self._drawn)
+        for class_id, rows in chosen.items():
+            samples = [self._data.eval[Draw(int(table["image"][row]), 0)] for row in rows]
+            images, _ = self._data.eval.collate(samples)
+            if images.ndim != 4:
+                return
+            shown = zip(classification_pictures.displayed(images, self._data.normalization), rows, strict=True)
+            mistakes = [
+                classification_pictures.Mistake(
+                    image,
+                    f"taken for {names[table['prediction'][row]]}",
+                    float(scores[row]),
+                    float(scores[row] + table["margin"][row]),
+                )
+                for image, row in shown
+            ]
+            title = f"{names[class_id]} ({counts[class_id]:,} training samples)"
+            page = classification_pictures.draw(title, mistakes)
+            name = f"rare-{places[class_id]:0{digits}d}-class-{class_id}.png"
+            pictures.save(page, self._folder.samples / name, optimize=False)
 
 
-def by_image(states: Sequence[State], num_classes: int) -> dict[str, NDArray[Any]]:
-    """What was predicted for each image, in the order of the evaluation data."""
-    indices = eval_indices([len(margins) for _, margins in states])
+def by_image(states: Sequence[State], num_classes: int) -> tuple[dict[str, NDArray[Any]], NDArray[np.float16]]:
+    """What was predicted for each image, in the order of the evaluation data, and the score of the prediction."""
+    indices = eval_indices([judged.shape[1] for _, judged in states])
     order = np.argsort(indices)
     labels, predictions, top5, adjusted = np.concatenate([found for found, _ in states], axis=1)[:, order]
+    margins, scores = np.concatenate([judged for _, judged in states], axis=1)[:, order]
     of_class = np.int16 if num_classes <= np.iinfo(np.int16).max else np.int32
-    return {
+    table = {
         "image": indices[order].astype(np.int32),
         "label": labels.astype(of_class),
         "prediction": predictions.astype(of_class),
         "adjusted": adjusted.astype(of_class),
         "top5": top5.astype(bool),
-        "margin": np.concatenate([margins for _, margins in states])[order],
+        "margin": margins,
     }
+    return table, scores

@@ -3,7 +3,7 @@
 <storage>/<suite>/invocations/<id>/
     invocation.json    command, start, end, status, the runs it was to train
     suite.yaml         the suite as it was then
-    artifacts/         what was made of all its runs: plots, the best setting of a sweep
+    artifacts/         what was made of all its runs: leaderboard, plots, the best setting of a sweep
     synced.json        where it has been sent
 """
 
@@ -84,11 +84,12 @@ def extend(invocation: Invocation, run_ids: Sequence[str]) -> Invocation:
     return new
 
 
-def artifacts(invocation: Invocation) -> list[tuple[Path, str]]:
-    """Each file that belongs to it as a whole, with its folder in MLflow."""
+def files(invocation: Invocation) -> list[tuple[Path, str]]:
+    """Its suite file and each file in its `artifacts`, with the folder in MLflow."""
     root = invocation.path / "artifacts"
-    files = sorted(file for file in root.rglob("*") if file.is_file())
-    return [(file, file.parent.relative_to(root).as_posix().removeprefix(".")) for file in files]
+    found = sorted(file for file in root.rglob("*") if file.is_file())
+    suite = [(invocation.suite_file, "config")] if invocation.suite_file.exists() else []
+    return suite + [(file, file.parent.relative_to(root).as_posix().removeprefix(".")) for file in found]
 
 
 def end(invocation: Invocation, folder: SuiteFolder, *, status: str, detail: str = "") -> Invocation:

@@ -2,76 +2,45 @@
 
 from __future__ import annotations
 
-import logging
-
-from eqbench.run_folder import SuiteFolder, write_atomically
+from eqbench.tracking import board, schema
 from eqbench.tracking import invocation as invocations
-from eqbench.tracking import schema
 from eqbench.tracking.invocation import Invocation
+from eqbench.tracking.problem import FilesRefused
 from eqbench.tracking.store import Experiment, TrackedRun
+from eqbench.tracking.uploads import Uploads
 
-BOARD = "board"
-FORMATS = {"csv": "csv", "markdown": "md", "latex": "tex"}
-SHOWN = "markdown"
 NOTE = "mlflow.note.content"
 
 
-def create(experiment: Experiment, invocation: Invocation) -> TrackedRun:
-    """A new parent run, which is RUNNING."""
+def create(experiment: Experiment, invocation: Invocation, uploads: Uploads) -> TrackedRun:
+    """A new parent run, which is RUNNING. Files that are refused now are sent with its end."""
     tracked = experiment.create(invocation.name, _first_tags(invocation), round(invocation.started * 1000))
-    add_files(invocation, tracked)
+    uploads.add(tracked, invocations.files(invocation))
     return tracked
 
 
-def end(invocation: Invocation, tracked: TrackedRun, status: str, ended: float) -> None:
-    """Its files, the number of its runs by how they ended, the leaderboard as its description, then its status.
+def end(invocation: Invocation, tracked: TrackedRun, status: str, ended: float, uploads: Uploads) -> None:
+    """Its files, the number of its runs by how they ended, the leaderboard's numbers and text, then its status.
 
     A description that somebody has written in MLflow stays.
+
+    Raises:
+        FilesRefused: all is done but for files.
     """
     ended_ms = round(ended * 1000)
-    points = [schema.Point(f"runs/{what}", float(count), ended_ms, 0) for what, count in invocation.counts.items()]
-    add_files(invocation, tracked)
+    counts = {f"runs/{what}": float(count) for what, count in invocation.counts.items()}
+    numbers, left_out = board.metrics(invocation, room=schema.MAX_METRIC_KEYS - len(counts))
+    points = [schema.Point(key, value, ended_ms, 0) for key, value in {**counts, **numbers}.items()]
+    refusal = uploads.add(tracked, invocations.files(invocation))
     tracked.add_points(schema.news(points, tracked.last_steps)[0])
-    tags = schema.tag_values({"eqbench.status_detail": invocation.status_detail})
+    tags = {"eqbench.status_detail": invocation.status_detail, "eqbench.metrics_left_out": left_out or None}
     if tracked.tags.get(NOTE) == _first_tags(invocation).get(NOTE):
-        tags |= _first_tags(invocation, board=_board_text(invocation))
-    tracked.set_tags(tags)
+        tags |= _first_tags(invocation, board.text(invocation))
+    tracked.set_tags(schema.tag_values(tags))
     tracked.set_ended(status, ended_ms)
+    if refusal:
+        raise FilesRefused from refusal
 
 
-def add_files(invocation: Invocation, tracked: TrackedRun) -> None:
-    """Upload the suite file and everything in the invocation's `artifacts`."""
-    if invocation.suite_file.exists():
-        tracked.add_file(invocation.suite_file, "config")
-    for file, folder in invocations.artifacts(invocation):
-        tracked.add_file(file, folder)
-
-
-def write_board(folder: SuiteFolder, invocation: Invocation) -> None:
-    """Put the leaderboard of a suite, as it is now, among the artifacts of one `eqbench run`.
-
-    It never fails: that training has ended well must not be lost to what is only a view of it.
-    """
-    from eqbench import leaderboard
-    from eqbench.leaderboard import page, table
-
-    if invocations.of_sweep(folder):
-        return
-    target = invocation.path / "artifacts" / BOARD
-    try:
-        board = leaderboard.board([folder])
-        target.mkdir(parents=True, exist_ok=True)
-        for name, ending in FORMATS.items():
-            write_atomically(target / f"leaderboard.{ending}", table.render(board, name))
-        write_atomically(target / "leaderboard.html", page.html(board, [folder]))
-    except Exception as error:
-        logging.getLogger(__name__).warning("%s: no leaderboard for MLflow: %s", folder.suite, error)
-
-
-def _first_tags(invocation: Invocation, board: str = "") -> dict[str, str]:
-    return schema.parent_tags(invocation.invocation_id, invocation.description, invocation.command, board)
-
-
-def _board_text(invocation: Invocation) -> str:
-    file = invocation.path / "artifacts" / BOARD / f"leaderboard.{FORMATS[SHOWN]}"
-    return file.read_text() if file.exists() else ""
+def _first_tags(invocation: Invocation, board_text: str = "") -> dict[str, str]:
+    return schema.parent_tags(invocation.invocation_id, invocation.description, invocation.command, board_text)

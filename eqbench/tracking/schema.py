@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from eqbench.run_spec import PLACEMENT_PARAMETERS, RunSpec, digest, flatten
 
-VERSION = "2"
+VERSION = "3"
 """Of what follows: runs that were sent in an earlier one are sent again by `eqbench sync`."""
 MAX_METRIC_KEYS = 60
 MAX_PARAM_LENGTH = 6000

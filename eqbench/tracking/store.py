@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
+MARK = "eqbench.suite"
+"""The tag of an experiment that eqbench made: of which suite."""
 PARAMS_PER_BATCH = 100
 METRICS_PER_BATCH = 1000
 PAGE = 1000
@@ -30,7 +32,10 @@ REQUEST_LIMITS = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_HTTP_REQUEST_BACKOFF_JITTER": "0",
+    "MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER": "false",
 }
+DATABASE_TRIES = 3
+"""Of a database that is down, 0.1 s and 0.3 s apart; MLflow's own are 10, over 100 s."""
 T = TypeVar("T")
 QUIET = {"mlflow": logging.CRITICAL, "alembic": logging.ERROR, "urllib3.connectionpool": logging.ERROR}
 
@@ -39,7 +44,7 @@ def connect(uri: str) -> MlflowClient:
     """A client of the store at `uri`; a SQLite store is created when it does not exist.
 
     Raises:
-        EnvironmentProblem: another process has been creating the store for more than a minute.
+        EnvironmentProblem: another process has been creating the store for more than a minute, or it cannot be opened.
     """
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
@@ -47,12 +52,22 @@ def connect(uri: str) -> MlflowClient:
     for key, value in REQUEST_LIMITS.items():
         os.environ.setdefault(key, value)
     from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
 
     for logger, level in QUIET.items():
         logging.getLogger(logger).setLevel(level)
+    if not uri.startswith(("http", "databricks")):
+        from mlflow.store.db import utils
+
+        utils.MAX_RETRY_COUNT = DATABASE_TRIES
     file = sqlite_file(uri)
     with _creation_lock(file) if file else contextlib.nullcontext():
-        return MlflowClient(tracking_uri=uri)
+        try:
+            return MlflowClient(tracking_uri=uri)
+        except MlflowException:
+            raise
+        except Exception as error:  # SQLAlchemy's own, and that of a database's driver which is not installed
+            raise EnvironmentProblem(str(error)) from error
 
 
 @contextlib.contextmanager
@@ -94,7 +109,7 @@ class Experiment:
         file = sqlite_file(uri)
         location = (file.parent / "mlartifacts" / self.name).as_uri() if file else None
         try:
-            return str(self.client.create_experiment(self.name, artifact_location=location))
+            return str(self.client.create_experiment(self.name, artifact_location=location, tags={MARK: self.name}))
         except MlflowException as error:
             experiment_id = self._find() if error.error_code == "RESOURCE_ALREADY_EXISTS" else None
             if experiment_id is None:

@@ -9,10 +9,11 @@ from pathlib import Path
 
 from eqbench.errors import EnvironmentProblem, InputError, nearest
 from eqbench.run_folder import SuiteFolder, suites_in
+from eqbench.storage import fetch_suite, suite_mirror
 from eqbench.tracking import invocation as invocations
 from eqbench.tracking.lifetime import was_started
 from eqbench.tracking.tracker import Tracker
-from eqbench.tracking.uri import resolve_uri, sqlite_file
+from eqbench.tracking.uri import given_uri, resolve_uri, sqlite_file
 
 
 @dataclass
@@ -42,14 +43,16 @@ def sync(storage: Path, suites: Iterable[str] | None = None, uri: str | None = N
         uri: where to; by default where the suite was last tracked, unless `MLFLOW_TRACKING_URI` says otherwise.
 
     Raises:
-        InputError: a suite has never been run into `storage`.
-        EnvironmentProblem: the tracking URI cannot be used.
+        InputError: a suite has never been run into `storage`, or `uri` is none of a store.
     """
     report = SyncReport()
+    uri = given_uri(uri) if uri else None
     for folder in _chosen(storage, suites):
         try:
+            fetch_suite(folder.path)
             with folder.lock():
                 _sync_suite(folder, uri or suite_uri(folder), report)
+                suite_mirror.publish(folder.path, suite_mirror.runs_in(folder.path))
         except EnvironmentProblem as error:
             report.behind.append(str(error))
     return report
@@ -65,7 +68,7 @@ def reconcile(uri: str | None, storage: Path) -> list[str]:
     for folder in suites_in(storage):
         with contextlib.suppress(EnvironmentProblem):
             known = uri or suite_uri(folder)
-            if not folder.locked and _maybe_stale(folder, known):
+            if not folder.locked and not _missing_store(known) and _maybe_stale(folder, known):
                 ended += _reconcile_suite(folder, known)
     return ended
 
@@ -74,15 +77,22 @@ def reconciliation(storage: Path, suites: Iterable[str] | None = None, uri: str 
     """`reconcile`, of the given suites or of all, which asks MLflow always and says what became of each.
 
     Raises:
-        InputError: a suite has never been run into `storage`.
+        InputError: a suite has never been run into `storage`, or `uri` is none of a store.
+        EnvironmentProblem: there is no store at `uri`.
     """
     report = Reconciliation()
+    uri = given_uri(uri) if uri else None
+    if uri and (missing := _missing_store(uri)):
+        raise EnvironmentProblem(missing)
     for folder in _chosen(storage, suites):
         if folder.locked:
             report.left[folder.suite] = "a process works on it"
             continue
         try:
-            if ended := _reconcile_suite(folder, uri or suite_uri(folder), report):
+            known = uri or suite_uri(folder)
+            if missing := _missing_store(known):
+                report.left[folder.suite] = missing
+            elif ended := _reconcile_suite(folder, known, report):
                 report.ended[folder.suite] = ended
         except EnvironmentProblem as error:
             report.behind.append(f"{folder.suite}: {error}")
@@ -103,7 +113,10 @@ def latest_uri(storage: Path) -> str:
 
 def latest_suite(storage: Path) -> SuiteFolder | None:
     """The suite that was run last, or None."""
-    started = {folder: run.started for folder in suites_in(storage) for run in invocations.invocations_in(folder)[-1:]}
+    suites = suites_in(storage)
+    for folder in suites:
+        fetch_suite(folder.path)
+    started = {folder: run.started for folder in suites for run in invocations.invocations_in(folder)[-1:]}
     return max(started, key=lambda folder: started[folder], default=None)
 
 
@@ -125,7 +138,7 @@ def _sync_suite(folder: SuiteFolder, uri: str, report: SyncReport) -> None:
     tracker = Tracker(uri, folder)
     before = report.sent
     if tracker.list_runs() and tracker.level(everywhere=True):
-        for run in folder.planned():
+        for run in folder.runs():
             if not was_started(run):
                 continue
             if tracker.is_level(run):
@@ -142,9 +155,6 @@ def _sync_suite(folder: SuiteFolder, uri: str, report: SyncReport) -> None:
 
 def _reconcile_suite(folder: SuiteFolder, uri: str, report: Reconciliation | None = None) -> list[str]:
     """The names of the runs that were ended."""
-    file = sqlite_file(uri)
-    if file and not file.exists():
-        return []
     with folder.lock():
         invocations.end_stale(folder)
         tracker = Tracker(uri, folder)
@@ -156,6 +166,12 @@ def _reconcile_suite(folder: SuiteFolder, uri: str, report: Reconciliation | Non
                 names = ", ".join(run.name for run in others)
                 report.left[folder.suite] = f"{len(others)} RUNNING of which there is no folder here: {names}"
         return ended
+
+
+def _missing_store(uri: str) -> str:
+    """That there is none, if it is a file that does not exist."""
+    file = sqlite_file(uri)
+    return f"{file}: there is no MLflow store" if file and not file.exists() else ""
 
 
 def _maybe_stale(folder: SuiteFolder, uri: str) -> bool:

@@ -10,17 +10,15 @@ import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
 
 from eqbench.run_folder import RunFolder, SuiteFolder
-from eqbench.run_spec import RunSpec
+from eqbench.tracking import board, child, marker, parent, problem, schema, views
 from eqbench.tracking import invocation as invocations
-from eqbench.tracking import marker, parent, problem, schema, views
-from eqbench.tracking.artifacts import final_artifacts
 from eqbench.tracking.invocation import Invocation
-from eqbench.tracking.lifetime import last_sign_ms, read_json, started_ms, was_started
+from eqbench.tracking.lifetime import read_json, started_ms, was_started
+from eqbench.tracking.problem import FilesRefused
 from eqbench.tracking.store import Experiment, TrackedRun
+from eqbench.tracking.uploads import Uploads
 from eqbench.tracking.uri import public
 
 
@@ -28,7 +26,8 @@ class Tracker:
     """MLflow for one suite.
 
     No method raises because MLflow is down: `behind` then says why, and the next call tries again. Each attempt ends
-    within seconds (`store.REQUEST_LIMITS`). Safe to use from several threads.
+    within seconds (`store.REQUEST_LIMITS`). Safe to use from several threads; `open` and `adopt` never wait for one
+    that is waiting for MLflow. Where only the artifact store refuses, everything else is sent.
     """
 
     def __init__(self, uri: str, folder: SuiteFolder) -> None:
@@ -43,6 +42,8 @@ class Tracker:
         self._known: dict[str, TrackedRun] = {}
         self._listed = False
         self._events: dict[str, tuple[int, int]] = {}
+        self._uploads = Uploads()
+        self._without_files: set[str] = set()
 
     @property
     def behind(self) -> str | None:
@@ -69,13 +70,17 @@ class Tracker:
         self._invocations = invocations.invocations_in(self.folder)
 
     def close(self, status: str) -> bool:
-        """Record how the `eqbench run` ended, FINISHED, FAILED or KILLED, and end its parent run."""
+        """Record how the `eqbench run` ended, FINISHED, FAILED or KILLED (then without figures), end its parent run."""
         if self._current is None:
             return True
-        parent.write_board(self.folder, self._current)
-        self._replace(invocations.end(self._current, self.folder, status=status))
+        board.write(self.folder, self._current, drawn=status != "KILLED")
+        ended = invocations.end(self._current, self.folder, status=status)
+        self._replace(ended)
         self._current = None
-        return self.level() and self.write_views()
+        level = self.level()
+        for run_id in [run_id for run_id in ended.run_ids if run_id in self._reasons]:  # MLflow may be back since
+            level = self.reachable and self.send(self.folder.run(run_id), running=False) and level
+        return level and self.write_views()
 
     def adopt(self, run_ids: Sequence[str]) -> None:
         """Add children to the `eqbench run` that was begun."""
@@ -91,11 +96,15 @@ class Tracker:
         views.write(self._store.client, self._store.experiment_id, self.folder)
 
     def _replace(self, new: Invocation) -> None:
-        with self._lock:
-            self._invocations = [new if old.invocation_id == new.invocation_id else old for old in self._invocations]
+        """Without the lock, which is held as long as MLflow takes to answer: only the driver's thread does this."""
+        self._invocations = [new if old.invocation_id == new.invocation_id else old for old in self._invocations]
 
     def level(self, *, everywhere: bool = False) -> bool:
-        """Bring the parent runs of this store level, or those tracked elsewhere too; whether they are."""
+        """Bring the parent runs of this store level, or those tracked elsewhere too; whether they are.
+
+        An artifact store that refused files is tried again from here on.
+        """
+        self._uploads.retry()
         return self._attempt("suite", lambda: self._send_invocations(everywhere))
 
     def send(self, run: RunFolder, running: bool) -> bool:
@@ -105,6 +114,8 @@ class Tracker:
             if running or not self.is_level(run):
                 self._send(run, running)
 
+        if not running and self._uploads.refusal and run.run_id in self._without_files:
+            return False
         return self._attempt(run.run_id, action)
 
     def list_runs(self) -> bool:
@@ -136,12 +147,16 @@ class Tracker:
 
     def _attempt(self, key: str, action: Callable[[], None]) -> bool:
         with self._lock:
+            self._without_files.discard(key)
             try:
                 action()
             except Exception as error:
                 self.reachable = problem.store_answers(error)
                 self._reasons[key] = problem.describe(error, self.uri)
-                self._forget()
+                if isinstance(error, FilesRefused):
+                    self._without_files.add(key)
+                else:
+                    self._forget()
                 return False
             self.reachable = True
             self._reasons.pop(key, None)
@@ -194,13 +209,13 @@ class Tracker:
             return
         spec = run.read_spec()
         invocation = self._invocation_of(run.run_id)
-        parent_id = self._send_invocation(invocation).mlflow_id if invocation else None
+        parent_id = self._parent(invocation).mlflow_id if invocation else None
         tags = schema.tags(spec, result, running=running, attempts=run.attempts, parent=parent_id)
         tags |= schema.tag_values(read_json(run.path / "tags.json"))
         tracked = self._find(run.run_id) or self._create(run.run_id, spec.name, tags, started_ms(run))
         tracked.set_name(spec.name)
         tracked.set_params(schema.params(spec))
-        self._send_data(run, spec, tracked, final=not running)
+        child.add_data(run, spec, tracked, final=not running)
         if running:
             tracked.set_running()
             tracked.set_tags(tags)
@@ -208,43 +223,17 @@ class Tracker:
         else:
             fingerprint = self._fingerprint(run)
             self._send_events(run, tracked)
-            self._finish(run, result, tracked, tags)
+            child.finish(run, result, tracked, tags, self._uploads)
             marker.write(run.path, self.uri, tracked.mlflow_id, fingerprint)
-
-    def _send_data(self, run: RunFolder, spec: RunSpec, tracked: TrackedRun, *, final: bool) -> None:
-        if tracked.has_data:
-            return
-        if (description := read_json(run.path / "dataset.json")) or final:
-            tracked.set_data(schema.data_input(spec, description))
 
     def _send_events(self, run: RunFolder, tracked: TrackedRun) -> None:
         if not run.events_file.exists():
             return
         stat = run.events_file.stat()
         seen = (stat.st_size, stat.st_mtime_ns)
-        if self._events.get(run.run_id) == seen:
-            return
-        points, left_out = schema.news(schema.event_points(run.read_events()), tracked.last_steps)
-        tracked.add_points(points)
-        if left_out:
-            tracked.set_tags(schema.tag_values({"eqbench.metrics_left_out": ", ".join(sorted(left_out))}))
-        self._events[run.run_id] = seen
-
-    def _finish(
-        self, run: RunFolder, result: Mapping[str, Any] | None, tracked: TrackedRun, tags: Mapping[str, str]
-    ) -> None:
-        """Everything that is final, the tags and the status last: a run that says it is valid is complete."""
-        with TemporaryDirectory(prefix="eqbench-") as scratch:
-            for file, folder in final_artifacts(run, result, Path(scratch)):
-                tracked.add_file(file, folder)
-        if result and result["status"] == "finished":
-            tracked.add_points(schema.news(schema.cost_points(result), tracked.last_steps)[0])
-            tracked.set_params(schema.param_values(read_json(run.path / "params.json")))
-        tracked.set_tags(tags)
-        if result:
-            tracked.set_ended(schema.STATUS[result["status"]], round(result["finished_at"] * 1000))
-        else:
-            tracked.set_ended("KILLED", last_sign_ms(run))
+        if self._events.get(run.run_id) != seen:
+            child.add_events(run, tracked)
+            self._events[run.run_id] = seen
 
     def _fingerprint(self, run: RunFolder) -> str:
         invocation = self._invocation_of(run.run_id)
@@ -262,21 +251,34 @@ class Tracker:
             if (everywhere or known.tracking_uri == public(self.uri)) and not self._invocation_is_level(known):
                 self._send_invocation(known)
 
-    def _send_invocation(self, invocation: Invocation) -> TrackedRun:
-        """The parent run, created or ended when that is still to be done."""
+    def _parent(self, invocation: Invocation) -> TrackedRun:
+        """The parent run, created if it is not there."""
         tracked = self._find(invocation.invocation_id)
         if tracked is None:
-            tracked = self._known[invocation.invocation_id] = parent.create(self._store, invocation)
-        if invocation.ended is None or invocation.status is None:
-            return tracked
-        if tracked.status != invocation.status:
-            parent.end(invocation, tracked, invocation.status, invocation.ended)
-        if not self._invocation_is_level(invocation):
-            marker.write(invocation.path, self.uri, tracked.mlflow_id, marker.fingerprint([invocation.file]))
+            tracked = parent.create(self._store, invocation, self._uploads)
+            self._known[invocation.invocation_id] = tracked
         return tracked
 
+    def _send_invocation(self, invocation: Invocation) -> None:
+        """The parent run, created or ended when that is still to be done."""
+        tracked = self._parent(invocation)
+        if invocation.ended is None or invocation.status is None:
+            return
+        if tracked.status != invocation.status or not self._invocation_is_level(invocation):
+            if invocation is self._last_ended() and board.is_missing(invocation):
+                board.write(self.folder, invocation)
+            parent.end(invocation, tracked, invocation.status, invocation.ended, self._uploads)
+            marker.write(invocation.path, self.uri, tracked.mlflow_id, self._invocation_fingerprint(invocation))
+
+    def _last_ended(self) -> Invocation | None:
+        """The one whose leaderboard is that of today, should it have been killed before it made one."""
+        return next((known for known in reversed(self._invocations) if known.status is not None), None)
+
     def _invocation_is_level(self, known: Invocation) -> bool:
-        return self._marked(known.path, known.invocation_id, marker.fingerprint([known.file]))
+        return self._marked(known.path, known.invocation_id, self._invocation_fingerprint(known))
+
+    def _invocation_fingerprint(self, known: Invocation) -> str:
+        return marker.fingerprint([known.file], schema.VERSION)
 
     def _stale(self, active: Collection[str]) -> list[TrackedRun]:
         ended = {known.invocation_id for known in self._invocations if known.status is not None}

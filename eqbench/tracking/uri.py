@@ -7,7 +7,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
-from eqbench.errors import EnvironmentProblem, nearest
+from eqbench.errors import EnvironmentProblem, InputError, nearest
 
 DEFAULT_STORE = "mlflow.db"
 SQLITE = "sqlite:///"
@@ -24,7 +24,22 @@ def resolve_uri(suite_uri: str | None = None) -> str:
     """
     variable = os.environ.get("MLFLOW_TRACKING_URI", "").strip()
     origin = "MLFLOW_TRACKING_URI" if variable else "mlflow.tracking_uri"
-    uri = variable or suite_uri or SQLITE + DEFAULT_STORE
+    return _checked(variable or suite_uri or SQLITE + DEFAULT_STORE, origin)
+
+
+def given_uri(uri: str) -> str:
+    """The URI of the option --tracking-uri, which goes before every other.
+
+    Raises:
+        InputError: it is none of a store, as in `resolve_uri`.
+    """
+    try:
+        return _checked(uri, "--tracking-uri")
+    except EnvironmentProblem as error:
+        raise InputError(str(error)) from None
+
+
+def _checked(uri: str, origin: str) -> str:
     scheme = uri.partition(":")[0].partition("+")[0].lower() if ":" in uri else ""
     if uri.startswith("databricks"):
         return uri

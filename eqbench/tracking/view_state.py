@@ -63,16 +63,21 @@ def share_key(task: str) -> str:
     return f"eqbench-{task if plain else hashlib.sha256(task.encode()).hexdigest()[:12]}"
 
 
-def address(server: str, experiment_id: str, key: str, *, charts: bool) -> str:
-    """Where a browser finds a view: its table, or its charts.
+def place(experiment_id: str, key: str, *, charts: bool) -> str:
+    """Where a view is on a server: its table, or its charts.
 
-    >>> address("http://127.0.0.1:5000", "1", "k", charts=True)
-    'http://127.0.0.1:5000/#/experiments/1/runs?workflowType=machine_learning&viewStateShareKey=k&compareRunsMode=CHART'
+    >>> place("1", "k", charts=True)
+    '#/experiments/1/runs?workflowType=machine_learning&viewStateShareKey=k&compareRunsMode=CHART'
     """
     parameters = {"workflowType": "machine_learning", "viewStateShareKey": key}
     if charts:
         parameters["compareRunsMode"] = "CHART"
-    return f"{server.rstrip('/')}/#/experiments/{quote(experiment_id)}/runs?{urlencode(parameters)}"
+    return f"#/experiments/{quote(experiment_id)}/runs?{urlencode(parameters)}"
+
+
+def place_of_run(experiment_id: str, mlflow_run_id: str) -> str:
+    """Where one run is on a server."""
+    return f"#/experiments/{quote(experiment_id)}/runs/{quote(mlflow_run_id)}"
 
 
 def all_runs(tasks: Sequence[TaskRuns]) -> str:

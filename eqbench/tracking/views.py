@@ -17,6 +17,7 @@ from eqbench.tracking.view_state import TaskRuns
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Experiment
 
     from eqbench.leaderboard.results import Record
 
@@ -27,11 +28,10 @@ RATIO = "gradient/ratio_"
 
 @dataclass(frozen=True)
 class View:
-    """One view: what it shows, and the part of the address that says which."""
+    """One view: what it shows, and its address without that of the server."""
 
     title: str
-    key: str
-    charts: bool
+    place: str
 
 
 @dataclass(frozen=True)
@@ -39,14 +39,13 @@ class Views:
     """The views of a suite, or why there are none."""
 
     suite: str
-    experiment_id: str = ""
     views: tuple[View, ...] = ()
     problem: str = ""
 
     def addresses(self, server: str) -> Iterator[tuple[str, str]]:
         """What each view shows, and where."""
         for view in self.views:
-            yield view.title, view_state.address(server, self.experiment_id, view.key, charts=view.charts)
+            yield view.title, f"{server.rstrip('/')}/{view.place}"
 
 
 def publish(uri: str, folder: SuiteFolder) -> Views:
@@ -56,16 +55,22 @@ def publish(uri: str, folder: SuiteFolder) -> Views:
     try:
         client = connect(uri)
         experiment = client.get_experiment_by_name(folder.suite)
-        if experiment is None:
+        if experiment is None or (experiment.lifecycle_stage == "active" and not _has_ours(client, experiment)):
             return Views(folder.suite, problem=f"{folder.suite} has not been tracked there; `eqbench sync` sends it")
         if experiment.lifecycle_stage == "deleted":
             return Views(folder.suite, problem=f"experiment {folder.suite!r} was deleted in MLflow")
         views = write(client, str(experiment.experiment_id), folder)
+        views += _board(client, str(experiment.experiment_id))
     except EqbenchError as error:
         return Views(folder.suite, problem=str(error))
     except Exception as error:
         return Views(folder.suite, problem=problem.describe(error, uri))
-    return Views(folder.suite, str(experiment.experiment_id), tuple(views))
+    return Views(folder.suite, tuple(views))
+
+
+def _has_ours(client: MlflowClient, experiment: Experiment) -> bool:
+    """Whether eqbench has a run there: somebody else may have an experiment of the same name."""
+    return bool(client.search_runs([experiment.experiment_id], "tags.`eqbench.run_id` != ''", max_results=1))
 
 
 def write(client: MlflowClient, experiment_id: str, folder: SuiteFolder) -> list[View]:
@@ -84,8 +89,17 @@ def write(client: MlflowClient, experiment_id: str, folder: SuiteFolder) -> list
     for key, value in wanted.items():
         if present.get(key) != value:
             client.set_experiment_tag(experiment_id, key, value)
-    charts = [View(runs.task, view_state.share_key(runs.task), charts=True) for runs in tasks]
-    return [View("all runs", view_state.ALL_RUNS, charts=False), *charts]
+    views = [View("all runs", view_state.place(experiment_id, view_state.ALL_RUNS, charts=False))]
+    for runs in tasks:
+        views.append(View(runs.task, view_state.place(experiment_id, view_state.share_key(runs.task), charts=True)))
+    return views
+
+
+def _board(client: MlflowClient, experiment_id: str) -> list[View]:
+    """The last parent run that has ended: its description, metrics and artifacts are the leaderboard."""
+    where = "tags.`eqbench.kind` = 'suite' AND attributes.status != 'RUNNING'"
+    last = client.search_runs([experiment_id], where, max_results=1, order_by=["attributes.start_time DESC"])
+    return [View("leaderboard", view_state.place_of_run(experiment_id, run.info.run_id)) for run in last]
 
 
 def task_runs(folder: SuiteFolder) -> list[TaskRuns]:

@@ -11,6 +11,7 @@ import pytest
 from cluster_files import IMAGE, MANIFESTS, ROOT, documents, text
 from kubernetes_fields import problems
 from mlflow.server.security_utils import is_allowed_host_header
+from ray._private import ray_constants
 
 ALL = [(name, document) for name in MANIFESTS for document in documents(name)]
 
@@ -163,7 +164,20 @@ def test_mlflow_answers_to_the_name_that_ray_uses() -> None:
     secret = {each["name"]: each for each in container["env"]}
     assert "valueFrom" in secret["POSTGRES_PASSWORD"]
     assert ":$(POSTGRES_PASSWORD)@postgres:5432/" in secret["MLFLOW_BACKEND_STORE_URI"]["value"]
-    assert list(secret) == ["POSTGRES_PASSWORD", "MLFLOW_BACKEND_STORE_URI"]  # in this order, or it is not expanded
+    assert list(secret)[:2] == ["POSTGRES_PASSWORD", "MLFLOW_BACKEND_STORE_URI"]  # this order, or it is not expanded
+    assert secret["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"]["value"] == "false"
+
+
+@pytest.mark.parametrize("kind", ["RayCluster", "RayJob"])
+def test_runs_have_the_time_for_a_last_checkpoint_that_a_pod_has(kind: str) -> None:
+    """Ray drains a node that gets SIGTERM; beyond the pod's grace period, it would be killed while it waits."""
+    spec = one(kind)["spec"]
+    [worker] = spec.get("rayClusterSpec", spec)["workerGroupSpecs"]
+    pod = worker["template"]["spec"]
+    env = {each["name"]: each["value"] for each in pod["containers"][0]["env"]}
+    seconds = float(env["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"])
+    assert 60 <= seconds <= pod["terminationGracePeriodSeconds"] - 10
+    assert hasattr(ray_constants, "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S")
 
 
 def test_pods_have_no_more_rights_than_they_need() -> None:

@@ -6,7 +6,9 @@ import re
 import subprocess
 from pathlib import Path
 
-from cluster_files import CLUSTERS, IMAGE, calls, environment, stand_in
+from cluster_files import CLUSTERS, IMAGE, calls, environment, every_file, stand_in, text
+from mlflow import environment_variables
+from sqlalchemy.engine import make_url
 
 SCRIPT = CLUSTERS / "mlflow_server.sh"
 DOCKER = """
@@ -43,6 +45,8 @@ def test_both_servers_start_and_nothing_happens_the_second_time(tmp_path: Path) 
     assert "--restart unless-stopped" in postgres
     assert f"{IMAGE} mlflow server --host 0.0.0.0 --port 5000 " in mlflow
     assert f"--artifacts-destination {share}/mlartifacts" in mlflow
+    assert "--env MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false " in mlflow
+    assert environment_variables.MLFLOW_SERVER_ENABLE_JOB_EXECUTION.get()  # or the setting is needless
     assert {each.name for each in share.iterdir()} == {"runs", "data", "mlartifacts", "database"}
     secret = (share / "database/postgres.env").read_text()
     again, given = start(tmp_path, IMAGE, str(share), "0.0.0.0")
@@ -55,7 +59,7 @@ def test_the_password_is_made_here_and_only_in_files_of_this_user(tmp_path: Path
     answer, given = start(tmp_path, IMAGE, str(tmp_path / "share"))
     database = tmp_path / "share/database"
     [password] = re.findall(r"POSTGRES_PASSWORD=([0-9a-f]{48})$", (database / "postgres.env").read_text().strip())
-    uri = f"MLFLOW_BACKEND_STORE_URI=postgresql://mlflow:{password}@127.0.0.1:5432/mlflow\n"
+    uri = f"MLFLOW_BACKEND_STORE_URI=postgresql+psycopg2://mlflow:{password}@127.0.0.1:5432/mlflow\n"
     assert (database / "mlflow.env").read_text() == uri
     assert password not in answer.stdout + answer.stderr + "".join(given)
     assert {file.stat().st_mode & 0o077 for file in (database, *database.iterdir())} == {0}
@@ -86,3 +90,13 @@ def test_too_few_words_are_an_error(tmp_path: Path) -> None:
     assert (answer.returncode, given) == (2, [])
     assert "usage: mlflow_server.sh IMAGE FOLDER [ADDRESS]" in answer.stderr
     assert list((tmp_path / "home").iterdir()) == []
+
+
+def test_every_address_of_a_database_names_a_driver_that_the_image_has() -> None:
+    """Without a name, SQLAlchemy looks for another one, and the server does not start."""
+    image = text("Dockerfile")
+    found = {scheme for name in every_file() for scheme in re.findall(r"postgresql[+\w]*(?=://)", text(name))}
+    assert found
+    for scheme in found:
+        driver = make_url(f"{scheme}://ada:PASSWORD@127.0.0.1/mlflow").get_dialect().import_dbapi().__name__
+        assert f"{driver}-binary" in image

@@ -182,8 +182,9 @@ def test_softmax(case: Any, shifts: str) -> None:
     near(found[1], remainder, 1e-5)
 
 
+# Where logits and gradient lie differently in memory: see `test_softmax`, whose kernels these are.
 @pytest.mark.usefixtures("way")
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("case", [case for case in CASES if case[1] == case[2]], ids=str)
 def test_seesaw(case: Any) -> None:
     made = Case(*case)
     counts, q, eps = torch.randn(made.logits.shape[1]) * 2, 2.0, 0.01

@@ -1,12 +1,15 @@
 """mmcv's own functions on the operators that torchvision serves.
 
-Run by test_mmcv_ops.py in a process of its own, since modules put into `sys.modules` would reach other tests. Prints
-what the call of an operator says that nobody serves.
+Run by test_mmcv_ops.py in a process of its own, since modules put into `sys.modules` would reach other tests. mmcv's
+compiled extension is there, but does not load. Prints what is warned of, and what the call of an operator says that
+nobody serves.
 """
 
 from __future__ import annotations
 
+import importlib.abc
 import sys
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +23,25 @@ from eqbench.errors import EnvironmentProblem
 from eqbench.models import mmcv_ops
 
 EXTENSION = "mmcv._ext"
+
+
+class Broken(importlib.abc.MetaPathFinder):
+    """Finds an extension that was compiled for another torch."""
+
+    def find_spec(self, name: str, path: object, target: object = None) -> None:
+        if name == EXTENSION:
+            raise ImportError("undefined symbol: _ZN3c10")
+
+
+def a_compiled_extension_that_does_not_load_is_reported() -> str:
+    sys.meta_path.insert(0, Broken())
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        mmcv_ops.install()
+    import mmcv.ops
+
+    assert mmcv.ops.get_compiler_version() == "n/a"
+    return " ".join(str(warning.message) for warning in caught if "mmcv" in str(warning.message))
 
 
 def installing_again_does_nothing() -> None:
@@ -106,6 +128,7 @@ def a_missing_operator_fails_when_called() -> str:
 
 
 if __name__ == "__main__":
+    print(a_compiled_extension_that_does_not_load_is_reported())
     installing_again_does_nothing()
     batched_nms_is_ours_everywhere()
     gradients_are_derivatives()

@@ -32,7 +32,9 @@ def test_it_comes_before_mmdet(monkeypatch: pytest.MonkeyPatch, operator: str) -
 
 
 def test_mmcv_calls_them_and_names_what_is_missing() -> None:
-    message = run(str(HERE / "mmcv_calls.py"))
+    warning, message = run(str(HERE / "mmcv_calls.py")).splitlines()
+    expected = "mmcv's compiled operators do not load (undefined symbol: _ZN3c10); torchvision's are used"
+    assert expected in warning
     assert message.startswith("mmcv's operator 'roi_pool_forward' is compiled code")
     assert "install an mmcv compiled with its operators" in message
 
@@ -53,27 +55,6 @@ assert mmcv.ops.get_compiler_version() == "compiled"
 assert mmcv.ops.batched_nms is mmcv_ops.batched_nms
 """
 
-BROKEN = """
-import importlib.abc, sys, warnings
-class Broken(importlib.abc.MetaPathFinder):
-    def find_spec(self, name, path, target=None):
-        if name == "mmcv._ext":
-            raise ImportError("undefined symbol: _ZN3c10")
-sys.meta_path.insert(0, Broken())
-from eqbench.models import mmcv_ops
-with warnings.catch_warnings(record=True) as caught:
-    warnings.simplefilter("always")
-    mmcv_ops.install()
-print(*(warning.message for warning in caught if "mmcv" in str(warning.message)))
-import mmcv.ops
-assert mmcv.ops.get_compiler_version() == "n/a"
-"""
-
 
 def test_a_compiled_extension_is_left_alone() -> None:
     run("-c", COMPILED)
-
-
-def test_a_compiled_extension_that_does_not_load_is_reported() -> None:
-    expected = "mmcv's compiled operators do not load (undefined symbol: _ZN3c10); torchvision's are used"
-    assert expected in run("-c", BROKEN)

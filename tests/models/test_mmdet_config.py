@@ -198,7 +198,7 @@ def test_weights(tmp_path: Path, wrap: Any) -> None:
     name = saved(tmp_path, lambda state: state.pop("1.num_batches_tracked"), wrap)
     body = Body()
     load_weights(body, name)
-    content = torch.load(name)
+    content = torch.load(name, weights_only=True)
     content = content.get("state_dict", content)
     given = {key.removeprefix("backbone."): part for key, part in content.items()}
     assert all(torch.equal(part, given[key]) for key, part in body.state_dict().items() if key in given)

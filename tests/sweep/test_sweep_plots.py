@@ -228,6 +228,14 @@ def test_no_trial_has_finished(tmp_path: Path) -> None:
     assert "No trial has been evaluated yet." in text
 
 
+def test_formats_of_the_pictures(tmp_path: Path) -> None:
+    sweep = results(trial(0, {"loss.tau": 2.0}, {"val/few": 40.0}), space=TAU)
+    (tmp_path / "importance.svg").write_text("of an earlier sweep")
+    names = [file.name for file in write_plots(sweep, tmp_path, ["png", "svg"])]
+    assert names == ["sweep.html", "response.png", "response.svg", "curves.png", "curves.svg"]
+    assert not (tmp_path / "importance.svg").exists()
+
+
 def test_no_trial_at_all(tmp_path: Path) -> None:
     write_plots(results(), tmp_path)
     assert "No trial has started." in (tmp_path / "sweep.html").read_text()
@@ -361,7 +369,7 @@ def test_importance_weighs_a_logarithmic_range_evenly() -> None:
     def response(values: Any) -> float:
         return 50.0 + 10 * (values["loss.a"] > 1e-2) + 10 * (values["loss.b"] > 0.5)
 
-    found = shares(searched(150, response=response, space=space))
+    found = shares(searched(90, response=response, space=space))
     assert found["loss.a"].share == pytest.approx(found["loss.b"].share, abs=0.12)
 
 

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import pytest
 import small_suites
 from rich.console import Console
 
-from eqbench import cluster, value_schedule
+from eqbench import value_schedule
 from eqbench.run_folder import RunFolder
 from eqbench.suite import load_suite
 from eqbench.sweep import driver
@@ -23,25 +22,11 @@ from eqbench.sweep.definition import load_sweep
 from eqbench.sweep.folder import SweepFolder
 from eqbench.sweep.record import Results, Trial
 
-pytestmark = pytest.mark.ray
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A local Ray of two CPUs: three members have to take turns."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(tmp_path_factory.mktemp("population"))
-        for name, value in cluster.DRIVER_ENVIRONMENT.items():
-            patch.setenv(name, value)
-        patch.delenv("RAY_ADDRESS", raising=False)
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        patch.setattr(cluster, "local_cpus", lambda: 2)
-        with cluster.connected():
-            yield
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray")]  # of two CPUs: three members have to take turns
 
 
 @pytest.fixture(scope="module")
-def file() -> Path:
+def file(local_ray: None) -> Path:
     data = small_suites.suite(name="population")
     data["train"] = {"epochs": 4, "batch_size": 32, "deterministic": True, "evaluate_every_epochs": 1}
     data["resources"] |= {"cpus_per_worker": 1}

@@ -182,7 +182,7 @@ def test_a_process_that_the_memory_monitor_ends_costs_its_run_alone(
             proposer.ended(run, spec, result)
 
     monkeypatch.setattr(cluster, "connected", lambda verbose: contextlib.nullcontext())
-    monkeypatch.setattr(cluster, "node_resources", lambda: [{"CPU": 2.0}])
+    monkeypatch.setattr(cluster, "room_for", lambda *_: 2)
     monkeypatch.setattr(tuning, "tune_runs", tune)
     monkeypatch.setattr(conclusion, "write", lambda *_: [])
     what = driver.Search(load_sweep(file), file.parent / "runs", mlflow=False)
@@ -191,5 +191,5 @@ def test_a_process_that_the_memory_monitor_ends_costs_its_run_alone(
     assert found.pop("trial 1")[0] == "failed"
     assert {status for status, _ in found.values()} == {"finished"}
     lost = outcome.results.trials[-1]
-    assert "1 worker was killed" in lost.detail
+    assert lost.detail.startswith("Ray has ended a trial's process: out of memory: a node ran low")
     assert what.folder.run(lost.run_ids[0]).attempts == 3

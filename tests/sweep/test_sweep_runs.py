@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,6 @@ import torch
 import yaml
 from rich.console import Console
 
-from eqbench import cluster
 from eqbench.run_folder import RunFolder
 from eqbench.suite import load_suite
 from eqbench.sweep import driver
@@ -30,22 +28,8 @@ from eqbench.sweep.folder import SweepFolder
 from eqbench.sweep.record import Results, Trial
 from eqbench.trial import train_and_record
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray")]
 STORE = "sqlite:///mlflow.db"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A local Ray of two CPUs, whose workers find `faulty_losses` in the current folder."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(tmp_path_factory.mktemp("sweeps"))
-        for name, value in cluster.DRIVER_ENVIRONMENT.items():
-            patch.setenv(name, value)
-        patch.delenv("RAY_ADDRESS", raising=False)
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        patch.setattr(cluster, "local_cpus", lambda: 2)
-        with cluster.connected():
-            yield
 
 
 def write(name: str, section: dict[str, Any], **changes: Any) -> Path:
@@ -98,7 +82,7 @@ STOPPING = {
 
 
 @pytest.fixture(scope="module")
-def stopping() -> tuple[driver.Outcome, str]:
+def stopping(local_ray: None) -> tuple[driver.Outcome, str]:
     return launch(write("stopping", STOPPING), mlflow=True)
 
 
@@ -189,7 +173,7 @@ def test_another_baseline_is_trained_and_judges(stopping: tuple[driver.Outcome, 
 
 def test_worker_groups_record_nothing_beyond_the_evaluation_that_stopped_them() -> None:
     section = {
-        "space": {"loss.tau": [1, 12]},
+        "space": {"loss.tau": [12]},
         "search": "grid",
         "scheduler": {"name": "asha", "grace_epochs": 1, "reduction_factor": 4},
         "objective": {"maximize": "val/top1"},
@@ -259,18 +243,17 @@ def waiting_processes(name: str) -> set[int]:
     return {int(file.name.partition("-")[2]) for file in Path(name).glob("waiting-*")}
 
 
-def assert_complete(name: str, tmp_path: Path) -> None:
-    """All trials have finished; one that was interrupted equals one that never was."""
+def assert_complete(name: str, tmp_path: Path) -> list[Trial]:
+    """All trials have finished; one that waited equals one that was never interrupted. Those that were."""
     results = SweepFolder(Path("runs"), name).results()
     assert [trial.status for trial in results.trials] == ["finished"] * 6
     interrupted = [trial for trial in results.trials if run_of(name, trial).attempts > 1]
-    assert interrupted
-    assert all(trial.values["loss.patient"] is False for trial in interrupted)
-    run = run_of(name, interrupted[0])
+    run = run_of(name, next(trial for trial in interrupted if trial.values["loss.patient"] is False))
     undisturbed = RunFolder(tmp_path / run.run_id)
     undisturbed.write_spec(run.read_spec())
     assert train_and_record(undisturbed, torch.device("cpu"), code={}) is None
     small_suites.assert_equal_bit_for_bit(run, undisturbed)
+    return interrupted
 
 
 def test_loss_of_a_trials_process_changes_nothing(tmp_path: Path) -> None:
@@ -287,7 +270,7 @@ def test_loss_of_a_trials_process_changes_nothing(tmp_path: Path) -> None:
     outcome, _ = launch(file)
     killer.join()
     assert not outcome.interrupted
-    assert_complete("lost", tmp_path)
+    assert all(trial.values["loss.patient"] is False for trial in assert_complete("lost", tmp_path))
 
 
 def test_a_killed_driver_is_continued(tmp_path: Path) -> None:
@@ -320,7 +303,7 @@ def test_a_killed_driver_is_continued(tmp_path: Path) -> None:
 def test_two_sweeps_on_one_cluster() -> None:
     import ray
 
-    section = {"space": {"loss.tau": {"uniform": [0, 2]}}, "trials": 3, "objective": {"maximize": "val/top1"}}
+    section = {"space": {"loss.tau": {"uniform": [0, 2]}}, "trials": 1, "objective": {"maximize": "val/top1"}}
     address = ray.get_runtime_context().gcs_address
     files = [write(name, section, train={"epochs": 1}) for name in ("left", "right")]
     programs = [
@@ -337,7 +320,7 @@ def test_two_sweeps_on_one_cluster() -> None:
     assert [program.returncode for program in programs] == [0, 0], said
     for name in ("left", "right"):
         results = SweepFolder(Path("runs"), name).results()
-        assert [trial.status for trial in results.trials] == ["finished"] * 5
+        assert [trial.status for trial in results.trials] == ["finished"] * 3
 
 
 def test_the_same_sweep_twice_at_once_is_refused() -> None:

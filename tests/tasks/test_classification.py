@@ -10,10 +10,11 @@ from typing import Any, cast
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from eqbench import losses, tasks
-from eqbench.data.base import Draw
+from eqbench.data.base import Dataset, Draw
 from eqbench.data.digits import Digits
 from eqbench.data.samplers import StepBatches, eval_shard
 from eqbench.data.sampling.order import RandomSampler
@@ -27,25 +28,29 @@ from eqbench.run_spec import Budget, Plugin, RunSpec
 from eqbench.tasks.base import Evaluation
 from eqbench.tasks.classification import Classification
 
-NOWHERE = RunFolder(Path("nowhere"))  # accuracies keep nothing
+NOWHERE = RunFolder(Path("nowhere"))  # without pictures, nothing is written
 RESNET8 = Plugin(name="classifier", params={"backbone": "resnet8", "norm": "group"})
 
 
-def task(loss: str = "cross_entropy", data: Digits | None = None, **loss_params: Any) -> Classification:
-    return Classification(data or Digits(), RESNET8, Plugin(name=loss, params=loss_params))
+def task(
+    loss: str = "cross_entropy", data: Dataset | None = None, *, pictures: int = 0, **loss_params: Any
+) -> Classification:
+    return Classification(data or Digits(), RESNET8, Plugin(name=loss, params=loss_params), pictures=pictures)
 
 
-def evaluate(task: Classification, model: nn.Module, world_size: int = 1, batch_size: int = 64) -> Evaluation:
+def evaluate(
+    task: Classification, model: nn.Module, world_size: int = 1, batch_size: int = 64, folder: RunFolder = NOWHERE
+) -> Evaluation:
     model.eval()
     states = []
     for rank in range(world_size):
-        evaluator = task.evaluator(NOWHERE)
+        evaluator = task.evaluator(folder)
         indices = list(eval_shard(len(task.eval_data), rank, world_size))
         for start in range(0, len(indices), batch_size):
             draws = [Draw(index, 0) for index in indices[start : start + batch_size]]
             evaluator.update(model, task.eval_data.collate([task.eval_data[draw] for draw in draws]))
         states.append(evaluator.state())
-    return task.evaluator(NOWHERE).compute(states)
+    return task.evaluator(folder).compute(states)
 
 
 def train(task: Classification, model: nn.Module, epochs: int) -> None:
@@ -181,6 +186,32 @@ def test_the_metrics_are_those_of_the_stored_predictions(tmp_path: Path) -> None
     found = totals.of_all()
     assert set(result.metrics) - set(found) == {"worst"}
     assert found == pytest.approx({name: result.metrics[name] for name in found}, nan_ok=True)
+
+
+def test_mistakes_in_the_rarest_classes_are_drawn(tmp_path: Path) -> None:
+    """Of the rarest, 9 and 8, all are taken for 0; of 7 none is; those of an earlier evaluation go."""
+    digits, run = task(pictures=3), RunFolder(tmp_path)
+    labels = digits.data.eval.collate([digits.eval_data[Draw(i, 0)] for i in range(500)])[1].tolist()
+    answers = [0 if label in (9, 8, 6) else label for label in labels]
+    run.samples.mkdir()
+    for name in ("rare-02-class-7.png", "mine.png"):
+        (run.samples / name).touch()
+    evaluate(digits, Oracle(iter(answers)), folder=run)
+    names = ["rare-00-class-9.png", "rare-01-class-8.png", "rare-03-class-6.png"]
+    assert sorted(file.name for file in run.samples.iterdir()) == ["mine.png", *names]
+    first = (run.samples / names[0]).read_bytes()
+    evaluate(digits, Oracle(iter(answers)), folder=run, batch_size=33)
+    assert (run.samples / names[0]).read_bytes() == first
+    with Image.open(run.samples / names[0]) as page:
+        shown = np.asarray(page.convert("L"))[24:152, 8:136]
+    image = (data := digits.data.eval.images[labels.index(9)])[0] / data.max() * 255
+    np.testing.assert_allclose(shown[8::16, 8::16], image, atol=1)
+
+
+def test_pictures_are_no_part_of_what_a_run_is() -> None:
+    assert spec(task=Plugin(name="classification", params={"pictures": 9})).run_id == spec().run_id
+    with pytest.raises(ValueError, match="pictures -1: expected at least 0"):
+        tasks.build(spec(task=Plugin(name="classification", params={"pictures": -1})))
 
 
 def test_an_empty_batch_and_an_empty_group() -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tracked_runs import Seen, free_port, make_spec
+from tracked_runs import Seen, make_spec
 
 from eqbench.run_folder import RunFolder, SuiteFolder
 from eqbench.tracking.store import connect
@@ -27,9 +29,11 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def dead_uri() -> str:
-    """The address of a port at which nothing listens."""
-    return f"http://127.0.0.1:{free_port()}"
+def dead_uri() -> Iterator[str]:
+    """The address of a port at which nothing listens, nor can."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{held.getsockname()[1]}"
 
 
 @pytest.fixture

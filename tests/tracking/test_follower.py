@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
+import pytest
+from rich.console import Console
 from tracked_runs import Seen, assert_complete, begin, complete, make_spec, record, write_files, write_result
 
+from eqbench import engine, launch
 from eqbench.run_folder import RunFolder, SuiteFolder
+from eqbench.run_spec import RunSpec
+from eqbench.storage.driving import Driving
 from eqbench.tracking import Follower, NullTracker, Tracker
 
 
@@ -88,6 +95,29 @@ def test_nobody_waits_for_a_server_that_is_down(suite: SuiteFolder, run: RunFold
         wait_until(lambda: tracker.behind is not None)
     assert not tracker.close("FINISHED")
     assert tracker.behind == f"MLflow at {dead_uri}: Connection refused"
+
+
+def test_the_console_says_once_that_mlflow_is_behind(
+    suite: SuiteFolder, dead_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And training has finished as if it were there."""
+    specs = [make_spec(seed) for seed in range(3)]
+
+    def execute(todo: list[RunSpec], folder: SuiteFolder, watchers: list[Any]) -> engine.Summary:
+        for spec in todo:
+            run = folder.run(spec.run_id)
+            watchers[-1].started(run, spec)
+            complete(run)
+            watchers[-1].ended(run, spec, run.read_result())
+        return engine.summarize(todo, folder)
+
+    monkeypatch.setattr(engine, "execute", execute)
+    screen = io.StringIO()
+    summary = launch._run(specs, specs, suite, Tracker(dead_uri, suite), Driving(), Console(file=screen, width=200))
+    assert len(summary.finished) == 3
+    said = [line for line in screen.getvalue().splitlines() if "MLflow" in line]
+    reason = f"MLflow at {dead_uri}: Connection refused"
+    assert said == [f"MLflow is behind ({reason}); nothing is lost: run `eqbench sync` once it is back"]
 
 
 def test_what_an_earlier_driver_left_running_is_ended(uri: str, seen: Seen, suite: SuiteFolder) -> None:

@@ -11,9 +11,9 @@ import typer
 from tracked_runs import Seen, assert_complete, begin, complete, make_spec
 
 from eqbench.cli_mlflow import reconcile
-from eqbench.errors import InputError
+from eqbench.errors import EnvironmentProblem, InputError
 from eqbench.run_folder import RunFolder, SuiteFolder
-from eqbench.tracking import Tracker, reconciliation
+from eqbench.tracking import Tracker, reconciliation, sync
 
 
 def storage(suite: SuiteFolder) -> Path:
@@ -72,6 +72,25 @@ def test_a_store_that_does_not_answer(
     assert capsys.readouterr().err == f"eqbench: toy: MLflow at {dead_uri}: Connection refused\n"
     with pytest.raises(InputError, match="did you mean 'toy'"):
         reconcile(["toi"], uri, storage(suite))
+
+
+def test_a_store_that_is_not_there(suite: SuiteFolder, run: RunFolder, tmp_path: Path) -> None:
+    begin(run, 0)
+    missing = tmp_path / "none.db"
+    with pytest.raises(EnvironmentProblem, match=r"^/.*/none.db: there is no MLflow store$"):
+        reconcile([], f"sqlite:///{missing.name}", storage(suite))
+    assert reconciliation(storage(suite)).left == {"toy": f"{tmp_path}/mlflow.db: there is no MLflow store"}
+    assert not list(tmp_path.glob("*.db"))
+
+
+@pytest.mark.parametrize("uri", ["file:///data/mlruns", "bogus://host", "mlruns", "sqlite://"])
+def test_an_address_that_is_none_of_a_store_is_refused_before_anything_is_asked(
+    uri: str, suite: SuiteFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://not.this.one")
+    for verb in (reconciliation, sync):
+        with pytest.raises(InputError, match=f"^--tracking-uri: '{uri}'"):
+            verb(storage(suite), uri=uri)
 
 
 def test_a_run_that_somebody_set_running_again_ends_as_its_result_says(

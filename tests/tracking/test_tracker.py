@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,10 @@ from tracked_runs import Seen, assert_complete, begin, complete, make_spec, reco
 from eqbench.run_folder import RunFolder, SuiteFolder
 from eqbench.run_spec import digest
 from eqbench.tracking import Tracker
-from eqbench.tracking import parent as parent_runs
+from eqbench.tracking import board as boards
 from eqbench.tracking.schema import MAX_METRIC_KEYS
 
-BOARD = [*(f"board/leaderboard.{ending}" for ending in ("csv", "html", "md", "tex")), "config/suite.yaml"]
+BOARD = [*(f"board/leaderboard.{ending}" for ending in ("csv", "html", "json", "md", "tex")), "config/suite.yaml"]
 WRITES = ("create_experiment", "create_run", "log_batch", "log_inputs", "log_artifact", "set_terminated", "update_run")
 
 
@@ -38,7 +39,7 @@ def test_the_whole_schema(uri: str, seen: Seen, suite: SuiteFolder, run: RunFold
     assert note.startswith("Is it so?\n\n`eqbench run toy`\n\n**digits** (")
     assert "| softmax_eql" in note
     assert parent.data.tags["eqbench.status_detail"] == "1 finished, 2 unfinished"
-    assert parent.data.metrics == {"runs/finished": 1, "runs/unfinished": 2}
+    assert parent.data.metrics == {"runs/finished": 1, "runs/unfinished": 2, "digits/top1/mean/softmax_eql": 40}
     assert seen.artifacts(parent) == BOARD
 
     ours = {key: value for key, value in found.data.tags.items() if key.startswith("eqbench.")}
@@ -187,7 +188,7 @@ def test_cut_off_at_any_write(
     uri: str, seen: Seen, suite: SuiteFolder, monkeypatch: pytest.MonkeyPatch, carried_out: bool, same_process: bool
 ) -> None:
     """Whatever write is the last before a crash or an outage, the next send leaves nothing missing or doubled."""
-    monkeypatch.setattr(parent_runs, "write_board", lambda folder, invocation: None)
+    monkeypatch.setattr(boards, "write", lambda *_, **__: None)
     number = 0
     failed = True
     while failed:
@@ -226,6 +227,16 @@ def test_nothing_listens_at_the_address(suite: SuiteFolder, run: RunFolder, dead
     assert not tracker.close("FINISHED")
     assert not tracker.reachable
     assert tracker.behind == f"MLflow at {dead_uri}: Connection refused"
+
+
+def test_a_database_that_is_down_is_not_waited_for(suite: SuiteFolder, run: RunFolder, tmp_path: Path) -> None:
+    """MLflow alone waits for 100 s. A folder stands for it, which cannot be opened either."""
+    tracker = Tracker(f"sqlite:///{tmp_path}", suite)
+    started = time.monotonic()
+    assert not tracker.send(run, running=True)
+    assert time.monotonic() - started < 30
+    assert not tracker.reachable
+    assert "unable to open database file" in (tracker.behind or "")
 
 
 def test_a_run_that_mlflow_refuses_does_not_stand_for_the_store(

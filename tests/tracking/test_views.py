@@ -75,8 +75,8 @@ def test_the_table_of_all_runs_has_the_metrics_of_every_task() -> None:
 
 def test_a_key_for_every_task() -> None:
     assert view_state.share_key("cosine (tau=1)") != view_state.share_key("cosine (tau=2)")
-    address = view_state.address("http://host/", "1", "a b&c", charts=False)
-    assert address.endswith("/#/experiments/1/runs?workflowType=machine_learning&viewStateShareKey=a+b%26c")
+    place = view_state.place("1", "a b&c", charts=False)
+    assert place == "#/experiments/1/runs?workflowType=machine_learning&viewStateShareKey=a+b%26c"
 
 
 def tags(seen: Seen) -> dict[str, Any]:
@@ -106,8 +106,11 @@ def test_a_suite_that_has_ended_has_its_views(uri: str, seen: Seen, suite: Suite
     assert [each.data.tags["eqbench.recipe"] for each in search(seen, state)] == [digest(make_spec(0).recipe)]
 
     shown = views.publish(uri, suite)
-    assert [view.title for view in shown.views] == ["all runs", "digits"]
-    assert dict(shown.addresses("http://x"))["digits"].endswith("eqbench-digits&compareRunsMode=CHART")
+    assert [view.title for view in shown.views] == ["all runs", "digits", "leaderboard"]
+    addresses = dict(shown.addresses("http://x/"))
+    assert addresses["digits"].endswith("eqbench-digits&compareRunsMode=CHART")
+    (parent,) = seen.runs("suite")
+    assert addresses["leaderboard"] == f"http://x/#/experiments/1/runs/{parent.info.run_id}"
     assert tags(seen) == kept
 
 
@@ -159,6 +162,25 @@ def test_an_experiment_of_somebody_else_keeps_what_it_has(
     assert [each.data.tags["eqbench.run_id"] for each in search(seen, state)] == [run.run_id]
 
 
+def test_an_experiment_without_our_runs_is_left_as_it_is(
+    uri: str, seen: Seen, suite: SuiteFolder, run: RunFolder
+) -> None:
+    complete(run)
+    experiment_id = seen.client.create_experiment("toy", tags={"mlflow.note.content": "ours"})
+    seen.client.create_run(experiment_id, run_name="theirs")
+    before = tags(seen)
+    shown = views.publish(uri, suite)
+    assert (shown.problem, shown.views) == ("toy has not been tracked there; `eqbench sync` sends it", ())
+    assert tags(seen) == before
+    assert Tracker(uri, suite).send(run, running=False)
+    assert [view.title for view in views.publish(uri, suite).views] == ["all runs", "digits"]
+
+
+def test_an_experiment_of_ours_says_so(uri: str, seen: Seen, suite: SuiteFolder, run: RunFolder) -> None:
+    assert Tracker(uri, suite).send(run, running=True)
+    assert tags(seen)["eqbench.suite"] == "toy"
+
+
 def test_the_page_is_announced_with_the_views(
     uri: str, suite: SuiteFolder, run: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -170,7 +192,7 @@ def test_the_page_is_announced_with_the_views(
     monkeypatch.setattr(ui, "mlflow_server", lambda uri, port: server)
     screen = io.StringIO()
     ui.serve(uri, Console(file=screen, width=60), suite=suite)
-    assert screen.getvalue().splitlines()[1].startswith("no view of toy: toy has not been tracked there")
+    assert screen.getvalue().splitlines()[2].startswith("no view of toy: toy has not been tracked there")
 
     complete(run)
     assert Tracker(uri, suite).send(run, running=False)
@@ -178,6 +200,7 @@ def test_the_page_is_announced_with_the_views(
     ui.serve(uri, Console(file=screen, width=60), suite=suite)
     start = "http://127.0.0.1:5000/#/experiments/1/runs?workflowType=machine_learning&viewStateShareKey=eqbench"
     assert screen.getvalue().lstrip("\0").splitlines() == [
+        "starting MLflow ...",
         "MLflow UI: http://127.0.0.1:5000  (Ctrl-C ends it)",
         f"toy, all runs  {start}",
         f"toy, digits    {start}-digits&compareRunsMode=CHART",

@@ -122,15 +122,16 @@ class Seen:
     def __init__(self, uri: str) -> None:
         self.client = MlflowClient(tracking_uri=uri)
 
-    def runs(self, kind: str) -> list[Run]:
+    def runs(self, kind: str, run_id: str = "") -> list[Run]:
         experiment = self.client.get_experiment_by_name("toy")
         if experiment is None:
             return []
-        found = self.client.search_runs([experiment.experiment_id], order_by=["attributes.start_time ASC"])
-        return [run for run in found if run.data.tags.get("eqbench.kind") == kind]
+        wanted = f"tags.`eqbench.kind` = '{kind}'" + (f" AND tags.`eqbench.run_id` = '{run_id}'" if run_id else "")
+        ids, order = [experiment.experiment_id], ["attributes.start_time ASC"]
+        return list(self.client.search_runs(ids, wanted, order_by=order))
 
     def run(self, folder: RunFolder) -> Run:
-        (run,) = [run for run in self.runs("run") if run.data.tags["eqbench.run_id"] == folder.run_id]
+        (run,) = self.runs("run", folder.run_id)
         return run
 
     def steps(self, folder: RunFolder, key: str = "train/loss") -> list[int]:

@@ -5,6 +5,7 @@ Everything is drawn from `Results` alone, so a sweep can be drawn while it runs 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,8 +18,11 @@ if TYPE_CHECKING:
 PAGE = "sweep.html"
 
 
-def write_plots(results: Results, folder: Path) -> list[Path]:
+def write_plots(results: Results, folder: Path, formats: Sequence[str] = ("png",)) -> list[Path]:
     """Draw everything; the page first, then the pictures, of which those without any data are not written.
+
+    Args:
+        formats: of the pictures, `png` or `svg`.
 
     Raises:
         EnvironmentProblem: a file cannot be written.
@@ -32,12 +36,12 @@ def write_plots(results: Results, folder: Path) -> list[Path]:
         folder.mkdir(parents=True, exist_ok=True)
         files[0].write_text(page.html(results, drawn), encoding="utf-8")
         for picture in drawn:
-            file = folder / f"{picture.name}.png"
-            if picture.figure is None:
-                file.unlink(missing_ok=True)
-            else:
-                canvas.save(picture.figure, file)
-                files.append(file)
+            for file in (folder / f"{picture.name}.{suffix}" for suffix in formats):
+                if picture.figure is None:
+                    file.unlink(missing_ok=True)
+                else:
+                    canvas.save(picture.figure, file)
+                    files.append(file)
     except OSError as error:
         raise EnvironmentProblem(f"{folder}: the plots cannot be written ({error.strerror or error})") from error
     return files
@@ -45,12 +49,14 @@ def write_plots(results: Results, folder: Path) -> list[Path]:
 
 def pictures(results: Results) -> list[Picture]:
     """Every picture of a sweep; one without data has no figure but a reason."""
+    from eqbench.plots import canvas
     from eqbench.sweep.plots import curves, importance, pareto, population, response, surface
     from eqbench.sweep.standings import Standings
 
     standings = Standings(results)
     ranked = importance.importances(standings)
-    drawn = [*response.pictures(standings), *surface.pictures(standings, ranked)]
-    drawn += importance.pictures(standings, ranked)
-    drawn += pareto.pictures(standings) if standings.objective.several else []
-    return [*drawn, *population.pictures(standings), *curves.pictures(standings)]
+    with canvas.drawing():
+        drawn = [*response.pictures(standings), *surface.pictures(standings, ranked)]
+        drawn += importance.pictures(standings, ranked)
+        drawn += pareto.pictures(standings) if standings.objective.several else []
+        return [*drawn, *population.pictures(standings), *curves.pictures(standings)]

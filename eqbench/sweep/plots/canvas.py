@@ -16,7 +16,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from eqbench.plots.canvas import BLUE, GREEN, INK, MUTED, ORANGE, PAPER, PURPLE, RED, headline
+from eqbench.plots.canvas import INK, MUTED, PAPER, headline
+from eqbench.plots.palette import BLUE, GREEN, ORANGE, PURPLE, RED
 from eqbench.plots.text import shortened
 from eqbench.sweep.objective import Goal
 from eqbench.sweep.space import Parameter, Value, is_number, same

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from matplotlib.lines import Line2D
 
-from eqbench.plots.canvas import BLUE, INK, MUTED, ORANGE, RED, Picture, panels
+from eqbench.plots.canvas import INK, MUTED, Picture, panels
+from eqbench.plots.palette import BLUE, ORANGE, RED
 from eqbench.sweep.objective import Goal
 from eqbench.sweep.plots.canvas import gid, head, score_label, style_of
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from eqbench.plots.canvas import BLUE, INK, Picture, panels
+from eqbench.plots.canvas import INK, Picture, panels
+from eqbench.plots.palette import BLUE
 from eqbench.sweep.objective import Goal
 from eqbench.sweep.plots.canvas import Scale, head
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from eqbench.plots.svg import inline
 from eqbench.plots.text import cleaned
 from eqbench.sweep.plots.canvas import gid
-from eqbench.sweep.plots.page_style import SCRIPT, STYLE
+from eqbench.sweep.plots.page_style import SCRIPT, STYLE, TONES
 from eqbench.sweep.report import CAUTION, subtitle, summary, title
 from eqbench.sweep.standings import Standings, number, setting_text, short_names, value_text
 from eqbench.sweep.trial_table import remark
@@ -43,7 +43,7 @@ def html(results: Results, pictures: Sequence[Picture]) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         '<meta name="color-scheme" content="light dark">',
         f"<title>{_text(title(results))}</title>",
-        f"<style>{STYLE}</style>",
+        f"<style>{TONES}{STYLE}</style>",
         "</head>",
         "<body>",
         *_header(standings),

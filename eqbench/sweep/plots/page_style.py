@@ -1,5 +1,12 @@
 """How the page looks, on light and dark grounds and on paper, and the few lines of script that it has."""
 
+from eqbench.plots import palette
+
+TONES = (
+    f":root {{ {palette.variables('light')} }}\n"
+    f"@media screen and (prefers-color-scheme: dark) {{ :root {{ {palette.variables('dark')} }} }}"
+)
+"""The colours of marks and lines."""
 STYLE = """
 :root { --ink: #1d1f23; --muted: #62666d; --grid: #e3e5e8; --paper: #ffffff; --raised: #f5f6f8; --accent: #2c6fbb; }
 @media (prefers-color-scheme: dark) {

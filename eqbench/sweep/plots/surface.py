@@ -16,7 +16,8 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from eqbench.plots.canvas import COLOURS, GREEN, INK, MUTED, PAPER, Picture, panels
+from eqbench.plots.canvas import COLOURS, INK, MUTED, PAPER, Picture, panels
+from eqbench.plots.palette import RED
 from eqbench.sweep.objective import Goal
 from eqbench.sweep.plots.canvas import Scale, aside, dot, file_name, head, score_label
 from eqbench.sweep.plots.importance import Importances
@@ -133,7 +134,7 @@ def _mark(axes: Axes, drawing: _Drawing, place: tuple[float, float], trial: Tria
     colour = ScalarMappable(drawing.norm, COLOURS).cmap(drawing.norm(score))
     look: dict[str, Any] = {"marker": "o", "color": colour, "markeredgecolor": PAPER, "markeredgewidth": 1.2}
     if trial.kind == "default":
-        look |= {"marker": "*", "markersize": 15, "markeredgecolor": GREEN, "zorder": 4}
+        look |= {"marker": "*", "markersize": 15, "markeredgecolor": RED, "zorder": 4}
     elif trial in drawing.standings.front:
         look |= {"markersize": 11, "markeredgecolor": INK, "markeredgewidth": 1.8, "zorder": 5}
     dot(axes, *place, trial, **(style | look))
