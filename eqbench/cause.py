@@ -31,6 +31,11 @@ def cause(error: BaseException) -> str:
     return f"{kind}: {said}"[:LONGEST]
 
 
+def is_collateral(error: BaseException) -> bool:
+    """Whether this is what a worker says when another one of its group is lost."""
+    return bool(COLLATERAL.search(str(error)))
+
+
 def _innermost(error: BaseException) -> BaseException:
     while hasattr(error, "cause") or not isinstance(error, EqbenchError):
         inner = getattr(error, "cause", None) or getattr(error, "health_check_failure", None) or error.__cause__
@@ -46,4 +51,4 @@ def _distance(error: BaseException) -> int:
 
     if isinstance(error, RayActorError):
         return 1
-    return 2 if COLLATERAL.search(str(error)) else 0
+    return 2 if is_collateral(error) else 0

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Any
 
 from eqbench import stopping, supervision, value_schedule
-from eqbench.cause import cause
+from eqbench.cause import cause, is_collateral
 from eqbench.run_folder import RunFolder
 from eqbench.run_result import evaluations, finished_result
 from eqbench.run_spec import RunSpec
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_LOOKS = 0.5
+SECONDS_UNTIL_A_LOSS_IS_KNOWN = 30
+"""Ray asks a node that does not answer five times, three seconds apart, before it calls it dead."""
 
 
 def run_trial(config: dict[str, Any]) -> None:
@@ -164,8 +166,20 @@ def _fit(spec: RunSpec, config: dict[str, Any]) -> dict[str, str]:
 def _worker(config: dict[str, Any]) -> dict[str, str]:
     """What each worker of a run does; returns how it ended: `result` as JSON, or `failure` and `traceback`.
 
-    The first worker's ending reaches the driver through Ray: a file that another machine has just written may not be
-    visible there yet.
+    One that has lost the connection to another waits until Ray knows of the lost one, and is then ended with the rest
+    of the group. Ray must not hear from it first: it would take a preempted machine for an error of the training.
+    """
+    try:
+        return _train_as_worker(config)
+    except Exception as error:
+        if is_collateral(error):
+            time.sleep(SECONDS_UNTIL_A_LOSS_IS_KNOWN)
+        raise
+
+
+def _train_as_worker(config: dict[str, Any]) -> dict[str, str]:
+    """The first worker's ending reaches the driver through Ray, as what it returns: a file that another machine has
+    just written may not be visible there yet.
     """
     import ray.train
     import ray.train.torch

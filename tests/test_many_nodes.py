@@ -171,6 +171,7 @@ def test_a_node_goes_with_notice_and_fewer_workers_go_on(nodes: Nodes) -> None:
         run.pids("waiting", 2)
         (run.place / "noticed").touch()
         assert run.run.newest_checkpoint == ITERATIONS_BETWEEN_AGREEMENTS
+        small_suites.until(lambda: not psutil.pid_exists(max(pids)), "the time is up", PATIENCE_SECONDS)
         nodes.kill(node)
         (run.place / "wait").unlink()
 

@@ -60,6 +60,7 @@ def test_it_answers_and_leaves_nothing(tmp_path: Path, number: signal.Signals, s
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # the tests may run under nohup
     )
     children: list[psutil.Process] = []
     try:

@@ -163,7 +163,7 @@ def queue(scratch: Path) -> Table:
 
 def _watch(program: Any, suite: SuiteFolder) -> tuple[dict[str, Cost], float, float, int]:
     """What each kind of process took, over how many seconds, the seconds before that, and how many runs finished."""
-    costs = {"`eqbench run`: queue, records, MLflow, console": Cost(), "trials' processes": Cost(), "Ray's own": Cost()}
+    costs = {"the driver: queue, records, MLflow, console": Cost(), "trials' processes": Cost(), "Ray's own": Cost()}
     begun = time.monotonic()
     first = 0.0
     while time.monotonic() - begun < PATIENCE_SECONDS:

@@ -223,7 +223,7 @@ def tabulate(runs: int, done: Soak, attempts: list[int], lost: float, problems: 
         ("kills", f"{done.kills.total()}: {kills}"),
         ("wall time, of it with kills", f"{done.wall / 60:.1f} min, {done.disturbed / 60:.1f} min"),
         (
-            "starts of `eqbench run`",
+            "starts of the driver",
             f"{len(done.codes)}, of them ended by themselves before the end: {len(odd)} {odd or ''}",
         ),
         ("attempts of a run", f"mean {sum(attempts) / len(attempts):.1f}, most {max(attempts)}"),
