@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Starts PostgreSQL and an MLflow server as two containers on this machine. Again = nothing happens where they run.
 #
-#   usage       mlflow_server.sh IMAGE FOLDER [ADDRESS]
+#   usage       mlflow_server.sh IMAGE FOLDER [ADDRESS [NAME...]]
 #   try         curl http://127.0.0.1:5000/health
 #   stop        docker rm --force eqbench-mlflow eqbench-postgres
 #
@@ -10,18 +10,26 @@
 # a folder that refuses root (NFS with root_squash) cannot hold it: name one on a local disk.
 # ADDRESS is what MLflow listens on: 127.0.0.1 by default. It has no passwords of its own: with 0.0.0.0, whoever reaches
 # port 5000 can read, change and delete all results; the firewall must keep it to the cluster. PostgreSQL stays on loopback.
+# MLflow answers only to names that it was told: localhost, this machine's names and IPv4 addresses, and each NAME (one in
+# MLFLOW_TRACKING_URI that this machine does not know itself by). Clients that use another are refused with HTTP 403.
 #
-# What a change costs: another IMAGE or ADDRESS takes effect after `stop`; nothing stored is lost.
+# What a change costs: another IMAGE, ADDRESS or NAME takes effect after `stop`; nothing stored is lost.
 set -euo pipefail
 
 if [ $# -lt 2 ]; then
-    echo "usage: mlflow_server.sh IMAGE FOLDER [ADDRESS]" >&2
+    echo "usage: mlflow_server.sh IMAGE FOLDER [ADDRESS [NAME...]]" >&2
     exit 2
 fi
 image=$1 folder=$2 address=${3:-127.0.0.1}
 database=${EQBENCH_DATABASE:-$folder/database}
 postgres=postgres:17
 seconds=120
+
+names=$({ hostname; hostname -f; hostname -I; } 2>/dev/null || true)
+allowed="localhost:*,127.0.0.1:*"
+for name in $names "${@:4}"; do
+    case $name in *:*) ;; *) allowed+=",$name:*" ;; esac  # no IPv6
+done
 
 running() { [ "$(docker inspect --format '{{.State.Running}}' "$1" 2>/dev/null)" = true ]; }
 
@@ -64,7 +72,8 @@ if ! running eqbench-mlflow; then
     docker run --detach --name eqbench-mlflow --restart unless-stopped --network host \
         --env-file "$database/mlflow.env" --env MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false \
         --volume "$folder:$folder" "$image" \
-        mlflow server --host "$address" --port 5000 --artifacts-destination "$folder/mlartifacts" --workers 2
+        mlflow server --host "$address" --port 5000 --artifacts-destination "$folder/mlartifacts" --workers 2 \
+        --allowed-hosts "$allowed"
 fi
 until_true docker exec eqbench-mlflow wget --quiet --output-document=- http://127.0.0.1:5000/health
 echo "MLflow answers at port 5000 of $address; artifacts in $folder/mlartifacts, database in $database/postgres"

@@ -91,6 +91,12 @@ def test_nobody_is_root_and_ray_finds_its_home() -> None:
     assert "HOME=/eqbench " in variables  # where Ray's launcher looks for the home folder
     assert not re.search(r"(?i)token|password|secret", "\n".join(rest for stage in stages() for _, rest in stage))
     assert not any(word == "ENTRYPOINT" for word, _ in LAST)  # Ray and KubeRay start their own commands
+    assert "tini" not in LAST[position("RUN", "apt-get install")][1].split()  # which nothing would start
+
+
+def test_it_takes_no_gpus_by_itself() -> None:
+    """Or each of Kubernetes' pods would have all GPUs of its machine."""
+    assert "NVIDIA_VISIBLE_DEVICES" not in text("Dockerfile")
 
 
 @pytest.mark.parametrize("program", ["rsync", "openssh-client", "wget", "g++", "libgl1"])

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from cluster_files import IMAGE, MANIFESTS, ROOT, documents, text
+from cluster_files import IMAGE, MANIFESTS, ROOT, documents, rows, text
 from kubernetes_fields import problems
 from mlflow.server.security_utils import is_allowed_host_header
 from ray._private import ray_constants
@@ -131,6 +131,17 @@ def test_what_pods_name_is_there() -> None:
             assert mounted == volumes
 
 
+def test_a_tear_down_deletes_no_volume_and_what_does_deletes_all() -> None:
+    [tear_down] = [line for what, line in rows("kuberay/mlflow.yaml") if what == "tear down"]
+    assert set(tear_down.split()[2:]) == {"deployment/mlflow", "statefulset/postgres"}
+    [everything] = [line for line in text("kuberay/mlflow.yaml").splitlines() if "kubectl delete pvc" in line]
+    stateful = one("StatefulSet")
+    [claim] = stateful["spec"]["volumeClaimTemplates"]  # which outlives its StatefulSet
+    assert f" pvc/{claim['metadata']['name']}-{stateful['metadata']['name']}-0 " in everything
+    assert "--filename clusters/kuberay/mlflow.yaml; " in everything
+    assert everything.endswith(" secret/eqbench-postgres")
+
+
 def test_services_and_policies_reach_their_pods() -> None:
     labelled = [each["labels"] for _, document in ALL for each in objects(document) if "labels" in each]
     for _, document in ALL:
@@ -158,7 +169,8 @@ def test_mlflow_answers_to_the_name_that_ray_uses() -> None:
             address = env["MLFLOW_TRACKING_URI"] or ""
             assert address == "http://mlflow:5000"
             assert is_allowed_host_header(allowed, address.removeprefix("http://"))
-            assert (env["EQBENCH_STORAGE"] or "").startswith(pod["containers"][0]["volumeMounts"][0]["mountPath"])
+            share = pod["containers"][0]["volumeMounts"][0]["mountPath"]
+            assert (env["EQBENCH_STORAGE"], env["EQBENCH_DATA"]) == (f"{share}/runs", f"{share}/data")
     assert is_allowed_host_header(allowed, "127.0.0.1:5000")
     assert not is_allowed_host_header(allowed, "elsewhere.example.com:5000")
     secret = {each["name"]: each for each in container["env"]}

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 from pathlib import Path
 
 from cluster_files import CLUSTERS, IMAGE, calls, environment, every_file, stand_in, text
 from mlflow import environment_variables
+from mlflow.server.security_utils import is_allowed_host_header
 from sqlalchemy.engine import make_url
 
 SCRIPT = CLUSTERS / "mlflow_server.sh"
@@ -26,6 +28,7 @@ def start(tmp_path: Path, *words: str, **more: str) -> tuple[subprocess.Complete
     folder = tmp_path / "programs"
     stand_in(folder, "docker", DOCKER)
     stand_in(folder, "sleep", "")
+    stand_in(folder, "hostname", 'case "$*" in -I) echo "129.187.10.4 fe80::1" ;; -f) exit 1 ;; *) echo head ;; esac')
     (tmp_path / "home").mkdir(exist_ok=True)
     (tmp_path / "calls").unlink(missing_ok=True)
     surroundings = environment(folder, HOME=str(tmp_path / "home"), **more)
@@ -70,6 +73,28 @@ def test_mlflow_listens_on_loopback_unless_told_otherwise(tmp_path: Path) -> Non
     assert " mlflow server --host 127.0.0.1 " in given[-2]
 
 
+def allowed_hosts(command: str) -> list[str]:
+    words = shlex.split(command)
+    return words[words.index("--allowed-hosts") + 1].split(",")
+
+
+def test_mlflow_answers_to_the_names_of_its_machine_and_those_given(tmp_path: Path) -> None:
+    _, given = start(tmp_path, IMAGE, str(tmp_path / "share"), "0.0.0.0", "tracking", "head.example.edu")
+    hosts = allowed_hosts(given[-2])
+    assert "*" not in hosts
+    for name in ("localhost", "127.0.0.1", "head", "129.187.10.4", "tracking", "head.example.edu"):
+        assert is_allowed_host_header(hosts, f"{name}:5000"), name
+    assert not is_allowed_host_header(hosts, "elsewhere.example.com:5000")
+    assert not any("fe80" in host for host in hosts)
+
+
+def test_the_server_of_the_readme_answers_to_the_name_that_clients_use() -> None:
+    [command] = re.findall(r"^mlflow server (?:.*\\\n)*.*$", text("README.md"), re.MULTILINE)
+    hosts = allowed_hosts(command.replace("NAME", "tracking"))
+    for name in ("localhost:5000", "127.0.0.1:5000", "tracking:5000"):
+        assert is_allowed_host_header(hosts, name)
+
+
 def test_the_database_can_lie_elsewhere(tmp_path: Path) -> None:
     answer, _ = start(tmp_path, IMAGE, str(tmp_path / "share"), EQBENCH_DATABASE=str(tmp_path / "disk"))
     assert answer.returncode == 0
@@ -88,7 +113,7 @@ def test_a_server_that_does_not_answer_is_said(tmp_path: Path) -> None:
 def test_too_few_words_are_an_error(tmp_path: Path) -> None:
     answer, given = start(tmp_path, IMAGE)
     assert (answer.returncode, given) == (2, [])
-    assert "usage: mlflow_server.sh IMAGE FOLDER [ADDRESS]" in answer.stderr
+    assert "usage: mlflow_server.sh IMAGE FOLDER [ADDRESS [NAME...]]" in answer.stderr
     assert list((tmp_path / "home").iterdir()) == []
 
 

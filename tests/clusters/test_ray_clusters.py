@@ -21,6 +21,8 @@ from cluster_files import (
     calls,
     documents,
     environment,
+    header,
+    rows,
     shell_commands,
     shellcheck,
     stand_in,
@@ -80,6 +82,8 @@ def missing_keys(document: dict[str, Any]) -> set[str]:
     """What a machine cannot be started without."""
     wanted = {"aws": ("InstanceType", "ImageId"), "gcp": ("machineType", "disks"), "azure": ("vmSize", "imageOffer")}
     missing = set()
+    if document["provider"]["type"] == "azure" and not document["provider"].get("subscription_id"):
+        missing.add("provider: subscription_id")  # Ray would ask a package for it that its own list lacks
     for name, node in document.get("available_node_types", {}).items():
         machine = node["node_config"].get("azure_arm_parameters", node["node_config"])
         missing |= {f"{name}: {key}" for key in wanted[document["provider"]["type"]] if not machine.get(key)}
@@ -139,6 +143,13 @@ def test_a_machine_without_a_type_is_found() -> None:
     assert missing_keys(document) == {"gpu_spot: InstanceType"}
 
 
+def test_a_subscription_that_is_not_named_is_found() -> None:
+    document = config("azure.yaml")
+    del document["provider"]["subscription_id"]
+    validated(document)
+    assert missing_keys(document) == {"provider: subscription_id"}
+
+
 def changed(name: str, path: tuple[str, ...], value: Any) -> dict[str, Any]:
     document = config(name)
     place = document
@@ -185,6 +196,40 @@ def test_where_results_go_is_the_same_in_the_file_and_in_its_command(name: str) 
     assert f"--storage {storage.replace('$HOME', '~')}\n" in text(name)
 
 
+@pytest.mark.parametrize("name", RAY_CLUSTERS)
+def test_data_that_are_made_lie_beside_the_results(name: str) -> None:
+    dumped = yaml.safe_dump(config(name), width=10**6)
+    [storage] = set(re.findall(r"EQBENCH_STORAGE=\"?([^\s\"]+)", dumped))
+    assert re.findall(r"EQBENCH_DATA=\"?([^\s\"]+)", dumped) == [str(Path(storage).with_name("data"))]
+
+
+@pytest.mark.parametrize("name", ["onprem.yaml", *CLOUDS])
+def test_containers_on_machines_with_gpus_may_use_them(name: str) -> None:
+    """Ray adds `--runtime=nvidia` at most, and that alone gives no GPU to an image that names none."""
+    docker = config(name)["docker"]
+    if name == "onprem.yaml":  # machines with and without
+        assert "--env NVIDIA_VISIBLE_DEVICES=all" in docker["run_options"]
+        assert "--env NVIDIA_DRIVER_CAPABILITIES=compute,utility" in docker["run_options"]
+    else:
+        assert docker["worker_run_options"] == ["--gpus all"]
+        assert "--gpus" not in str([docker["run_options"], docker.get("head_run_options")])  # the head has none
+
+
+@pytest.mark.parametrize("name", ["onprem.yaml", *CLOUDS])
+def test_another_image_is_told_to_need_new_containers(name: str) -> None:
+    """Ray's launcher keeps a container that runs, whatever its image."""
+    costs = " ".join(header(name).partition("What a change costs")[2].replace("\n#", "").split())
+    assert re.search(r"Another (head type or )?image: (MLflow off, )?tear down and launch", costs)
+    assert "give each build a tag of its own" in costs
+
+
+def test_the_servers_of_onprem_machines_have_an_end_too() -> None:
+    labels = dict(rows("onprem.yaml"))
+    assert list(labels)[-2:] == ["MLflow off", "tear down"]  # without a head, Ray reaches no machine
+    [stop] = [line for what, line in rows("mlflow_server.sh") if what == "stop"]
+    assert labels["MLflow off"] == f"ray exec --run-env host clusters/onprem.yaml '{stop}'"
+
+
 def test_the_laptop_has_the_settings_of_the_quickstart() -> None:
     document = config("laptop.yaml")
     assert f"--object-store-memory={cluster.LOCAL_OBJECT_STORE_BYTES}" in document["head_start_ray_commands"][-1]
@@ -218,6 +263,17 @@ def test_the_network_of_azure_is_the_one_that_ray_would_make() -> None:
         name = composed.sub(rf"\1{identity}\2", template[key])
         assert f" {name} " in text("azure.yaml").replace("\n", " ")
     assert f"--address-prefixes {document['provider']['subnet_mask']}" in text("azure.yaml")
+
+
+def test_what_ray_down_deletes_on_azure_is_made_again() -> None:
+    """The network goes with the cluster, and with it the share's way to the next one."""
+    assert "def _cleanup_vnet" in (AUTOSCALER / "_private/_azure/node_provider.py").read_text()
+    once, again = header("azure.yaml").split("and after every tear-down:")
+    for command in ("az group create", "az storage account create", "az storage share-rm create"):
+        assert command in once
+    for command in ("az network vnet create", "--service-endpoints", "az storage account network-rule add"):
+        assert command in again
+        assert command not in once
 
 
 # -- the commands ------------------------------------------------------------------------------------------------
@@ -290,6 +346,18 @@ def test_a_worker_mounts_the_share_and_starts_no_server(name: str, tmp_path: Pat
     programs = [line.split()[0] for line in calls(folder)]
     assert "mount" in programs
     assert "docker" not in programs
+
+
+@pytest.mark.parametrize("name", CLOUDS)
+def test_machines_that_cannot_mount_learn_it_and_docker_is_for_the_user(name: str, tmp_path: Path) -> None:
+    folder = machine(tmp_path)
+    (folder / "mount.nfs").unlink()
+    docker, mount = config(name)["available_node_types"]["gpu_spot"]["initialization_commands"]
+    assert config(name)["initialization_commands"][:2] == [docker, mount]
+    for command in (docker, mount):
+        assert run(command, folder, tmp_path).returncode == 0
+    programs = [line.removeprefix("sudo ").split()[0] for line in calls(folder) if not line.startswith("sudo ")]
+    assert programs == ["usermod", "chgrp", "apt-get", "apt-get", "mountpoint", "mount"]
 
 
 @pytest.mark.parametrize(("head_ip", "servers"), [("192.0.2.10", 2), ("192.0.2.11", 0)])

@@ -19,6 +19,7 @@ echo up >>$CALLS
 sleep 60 >/dev/null 2>&1 & wait
 """
 SECONDS = 30
+SECONDS_OF_A_SUITES_END = 120
 
 
 def cluster(tmp_path: Path, *, nodes: int = 3, eqbench: str = "exit 0") -> tuple[Path, dict[str, str]]:
@@ -85,6 +86,25 @@ def test_a_suite_runs_on_a_head_and_the_other_machines(tmp_path: Path) -> None:
     assert started(folder, "^python - 3$")
     variables = (tmp_path / "home/variables").read_text().split()
     assert variables == ["10.1.2.3:6379", "token", "/lustre/runs", "http://tracking:5000"]
+
+
+NAMED_LOOPBACK = 'case "$1" in --ip-address) echo 127.0.1.1 ;; *) echo "fe80::1 {addresses}" ;; esac'
+
+
+def test_a_head_whose_name_means_loopback_has_another_address(tmp_path: Path) -> None:
+    """Debian's /etc/hosts: no other machine could join."""
+    folder, surroundings = cluster(tmp_path)
+    stand_in(folder, "hostname", NAMED_LOOPBACK.format(addresses="10.1.2.3 172.17.0.1"))
+    assert run(["run", "quickstart"], surroundings).returncode == 0
+    assert [line.rpartition("=")[2] for line in started(folder, "^srun .* --address=")] == ["10.1.2.3:6379"]
+
+
+def test_a_head_with_nothing_but_loopback_is_refused(tmp_path: Path) -> None:
+    folder, surroundings = cluster(tmp_path)
+    stand_in(folder, "hostname", NAMED_LOOPBACK.format(addresses=""))
+    answer = run(["run", "quickstart"], surroundings)
+    assert (answer.returncode, "node1 has no IPv4 address that other machines reach" in answer.stderr) == (2, True)
+    assert started(folder, "^ray") == []
 
 
 def test_the_token_is_of_this_job_alone_and_shown_to_nobody(tmp_path: Path) -> None:
@@ -195,7 +215,10 @@ def test_options_of_the_job() -> None:
     lines = text("slurm.sbatch").splitlines()
     options = [line.removeprefix("#SBATCH ") for line in lines if line.startswith("#SBATCH ")]
     assert {"--requeue", "--no-kill", "--open-mode=append", "--exclusive", "--ntasks-per-node=1"} <= set(options)
-    assert re.fullmatch(r"--signal=B:USR1@\d{3}", next(each for each in options if "signal" in each))
+    [seconds] = [int(each.removeprefix("--signal=B:USR1@")) for each in options if "signal" in each]
+    [tenths] = re.findall(r"seq (\d{3})\)", text("slurm.sbatch"))
+    [cleaning] = re.findall(r"timeout (\d+) srun", text("slurm.sbatch"))
+    assert seconds >= SECONDS_OF_A_SUITES_END + 2 * int(tenths) / 10 + int(cleaning)  # then it is queued again
     first_command = next(number for number, line in enumerate(lines) if line and not line.startswith("#"))
     last_option = max(number for number, line in enumerate(lines) if line.startswith("#SBATCH "))
     assert last_option < first_command  # sbatch reads no further
