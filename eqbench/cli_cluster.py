@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
+import re
 import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,7 +22,6 @@ from eqbench.cli_options import (
     StorageOption,
     VerboseOption,
     read_seeds,
-    storage_folder,
 )
 from eqbench.errors import EnvironmentProblem, InputError
 from eqbench.terminal import console, print_json
@@ -38,12 +41,20 @@ SharedStorageOption = Annotated[
     str | None,
     typer.Option(
         "--storage",
-        envvar="EQBENCH_STORAGE",
         metavar="PATH|URI",
         help="Folder or URI that all machines of the cluster share; by default what EQBENCH_STORAGE says there.",
     ),
 ]
-JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="A job's id, or a suite's name: its newest job.")]
+WorkingDirOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FOLDER",
+        help="Send this folder, not just the suite; .rayignore applies, and of data/ goes what the suite names.",
+    ),
+]
+JobArgument = Annotated[
+    str, typer.Argument(metavar="JOB", help="A job's id, or a suite's name: its newest job, of those that run first.")
+]
 
 
 def doctor(
@@ -56,17 +67,24 @@ def doctor(
 ) -> None:
     """What is installed, which GPUs, what would not run here or on a cluster, and the exact fix."""
     from eqbench import doctor as checks
+    from eqbench.submission import places
+    from eqbench.submission.address import address_of_environment
 
-    if cluster and address:
-        raise typer.Exit(_doctor_as_job(address, storage, as_json))
-    if address:
+    if address and not cluster:
         raise InputError(f"doctor --address {address}: is for --cluster; add it")
+    here = os.environ.get("RAY_ADDRESS", "")
+    if cluster and (not here or here.startswith(("http://", "https://"))):
+        address = address or address_of_environment()
+    if address:
+        raise typer.Exit(_doctor_as_job(address, places.check_storage(storage), as_json))
+    place = storage or os.environ.get("EQBENCH_STORAGE") or str(DEFAULT_STORAGE)
+    places.check_uri(place)
     if cluster:
         from eqbench.doctor.cluster import diagnose_cluster
 
-        found = diagnose_cluster(storage or str(DEFAULT_STORAGE))
+        found = diagnose_cluster(place)
     else:
-        found = checks.diagnose(storage_folder(storage or DEFAULT_STORAGE))
+        found = checks.diagnose(place)
     if as_json:
         print(checks.as_json(found))
     else:
@@ -86,9 +104,7 @@ def submit(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check, pack and print; submit nothing.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Also if the suite is running there already.")] = False,
     name: Annotated[str | None, typer.Option(help="Of the job, instead of the suite's.")] = None,
-    working_dir: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Send this folder (.rayignore applies), not just the suite.")
-    ] = None,
+    working_dir: WorkingDirOption = None,
     sweep: Annotated[bool, typer.Option("--sweep", help="The sweep, where a suite has the same name.")] = False,
     only: Annotated[list[str], typer.Option(metavar="FIELD=LABEL", help="Only these runs, e.g. loss=efl.")] = [],
     seeds: Annotated[str | None, typer.Option(metavar="0,1,2", help="Instead of the suite's seeds.")] = None,
@@ -209,16 +225,17 @@ def _status_of_jobs(text: str | None, address: str | None, as_json: bool) -> Non
         print(f"{server.address}: no job of eqbench")
 
 
-def _follow_to_end(server: JobServer, job_id: str) -> int:
+def _show(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def _follow_to_end(server: JobServer, job_id: str, write: Callable[[str], object] = _show) -> int:
     """Write the job's log and say how it ended; the exit code, 130 where Ctrl-C leaves it running."""
     from eqbench.submission.following import follow
 
-    def show(text: str) -> None:
-        sys.stdout.write(text)
-        sys.stdout.flush()
-
     try:
-        job = follow(server, job_id, show)
+        job = follow(server, job_id, write)
     except KeyboardInterrupt:
         print(f"\neqbench: job {job_id} goes on\n{_hints(job_id, server.address)}", file=sys.stderr)
         return EXIT_INTERRUPTED
@@ -244,11 +261,20 @@ def _doctor_as_job(address: str, storage: str | None, as_json: bool) -> int:
     job = server.submit(asked.as_json(submission_id("doctor")))
     if not as_json:
         return _follow_to_end(server, job)
-    from eqbench.submission.following import wait_until_ended
+    printed: list[str] = []
+    code = _follow_to_end(server, job, printed.append)
+    if code != EXIT_INTERRUPTED:
+        print(_last_list("".join(printed), job))
+    return code
 
-    ended, log = wait_until_ended(server, job), server.log(job)
-    start = log.find("\n[")
-    if start < 0:
-        raise EnvironmentProblem(f"job {job}: {ended.detail}: {log.strip()[-500:]}")
-    sys.stdout.write(log[start + 1 :])
-    return ended.exit_code
+
+def _last_list(log: str, job: str) -> str:
+    """The last JSON list of objects in a log, into which others write too."""
+    for start in reversed([match.start() for match in re.finditer(r"^\[", log, re.MULTILINE)]):
+        try:
+            found, end = json.JSONDecoder().raw_decode(log, start)
+        except ValueError:
+            continue
+        if all(isinstance(each, dict) for each in found):
+            return log[start:end]
+    raise EnvironmentProblem(f"job {job}: has printed no findings: {log.strip()[-500:]}")

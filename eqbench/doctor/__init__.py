@@ -15,11 +15,13 @@ __all__ = ["Check", "Status", "as_json", "diagnose", "exit_code", "print_report"
 STORAGE = Path("runs")
 
 
-def diagnose(storage: Path = STORAGE, tracking_uri: str | None = None) -> list[Check]:
+def diagnose(storage: str | Path = STORAGE, tracking_uri: str | None = None) -> list[Check]:
     """Every check of this machine. Changes nothing, starts nothing, asks no host but the tracking server.
 
+    Where the storage is a URI, a small file is written there and removed.
+
     Args:
-        storage: the folder that runs are written to.
+        storage: the folder or URI that runs are written to.
         tracking_uri: what a suite gives as its MLflow store; `MLFLOW_TRACKING_URI` goes before it, as in a run.
     """
     checks: dict[str, Callable[[], list[Check]]] = {
@@ -35,7 +37,7 @@ def diagnose(storage: Path = STORAGE, tracking_uri: str | None = None) -> list[C
         "ray token": lambda: [services.ray_token(os.environ, Path.home())],
         "mlflow store": lambda: [services.tracking_store(tracking_uri)],
         "ports": lambda: [services.ports({"Ray dashboard": 8265, "MLflow UI": 5000})],
-        "storage": lambda: [machine.disk("storage", storage, "--storage FOLDER")],
+        "storage": lambda: machine.storage(storage),
         "ray folder": lambda: [machine.disk("ray folder", machine.ray_folder(os.environ), "export RAY_TMPDIR=FOLDER")],
         "shared memory": lambda: [machine.shared_memory(*machine.memory_sizes())],
         "open files": lambda: [machine.open_files(*machine.open_files_limits())],

@@ -17,6 +17,7 @@ from eqbench.doctor import services
 from eqbench.doctor.cluster_findings import Node
 from eqbench.doctor.report import Check
 from eqbench.errors import EnvironmentProblem, InputError
+from eqbench.storage.place import public as public_place
 from eqbench.tracking.uri import public, resolve_uri
 
 SECONDS_TO_ANSWER = 120
@@ -26,7 +27,7 @@ def diagnose_cluster(storage: str, tracking_uri: str | None = None, verbose: boo
     """Every check of the cluster at RAY_ADDRESS; writes a small file per node into the storage and removes it.
 
     Args:
-        storage: a folder that all nodes share, or a URI.
+        storage: a folder that all nodes share, or a URI without keys in it.
         tracking_uri: the MLflow server where MLFLOW_TRACKING_URI names none.
 
     Raises:
@@ -38,13 +39,15 @@ def diagnose_cluster(storage: str, tracking_uri: str | None = None, verbose: boo
             "doctor --cluster: which one? On a machine of it: export RAY_ADDRESS=<head>:6379; from elsewhere: "
             "--address http://<head>:8265"
         )
+    uri: str | None = None
+    server = None
+    wrong: list[Check] = []
     try:
-        uri: str | None = resolve_uri(tracking_uri)
-    except EnvironmentProblem as error:
-        uri, wrong = None, [Check("mlflow", "problem", str(error), "export MLFLOW_TRACKING_URI=http://<host>:5000")]
-    else:
-        wrong = []
-    server = public(uri) if uri and uri.startswith(("http://", "https://")) else None
+        uri = resolve_uri(tracking_uri)
+        server = public(uri) if uri.startswith(("http://", "https://")) else None
+    except (EnvironmentProblem, ValueError) as error:
+        said = f"{'' if isinstance(error, EnvironmentProblem) else 'MLFLOW_TRACKING_URI: '}{error}"
+        wrong = [Check("mlflow", "problem", said, "export MLFLOW_TRACKING_URI=http://<host>:5000")]
     with cluster.connected(verbose):
         nodes = _asked(living_nodes(), server)
         answering = [node for node in nodes if node.answer]
@@ -79,17 +82,27 @@ def check_storage(storage: str, nodes: Sequence[Node]) -> Check:
         return Check("storage", "problem", found, "--storage /shared/runs, or a URI; or export EQBENCH_STORAGE=…")
     place = storage if "://" in storage else str(Path(storage).expanduser())
     folder = f".eqbench-doctor-{uuid.uuid4().hex[:12]}"
+    silent: list[Node] = []
     try:
         written = _on_each({node: (probe.write_mark, (place, folder, node.id)) for node in nodes})
+        silent += _silent(written)
         failures = {node.name: str(why) for node, why in written.items() if why}
         names = {node.id: node.name for node in nodes}
         unread: dict[str, list[str]] = {}
         if not failures:
             answers = _on_each({node: (probe.unread_marks, (place, folder, list(names))) for node in nodes})
+            silent += _silent(answers)
             unread = {node.name: _unread(answer, names) for node, answer in answers.items()}
     finally:
-        _on_each(dict.fromkeys(nodes, (probe.remove_marks, (place, folder))))
-    return findings.storage(storage, failures, unread, len(nodes))
+        able = [node for node in nodes if node not in silent]
+        _on_each(dict.fromkeys(able, (probe.remove_marks, (place, folder))))
+    shown = public_place(storage) if "://" in storage else storage
+    return findings.storage(shown, failures, unread, len(nodes))
+
+
+def _silent(answers: Mapping[Node, Any]) -> list[Node]:
+    """Nodes that are not asked again: each would take as long."""
+    return [node for node, answer in answers.items() if isinstance(answer, _Silence)]
 
 
 def _unread(answer: Any, names: Mapping[str, str]) -> list[str]:

@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from eqbench.doctor.report import Check, Status
+from eqbench.doctor.services import allowing
 
 SAME_EVERYWHERE = (
     "run the same image on every node (clusters/Dockerfile), or on each: pip install -c constraints.txt -e ."
 )
+KEYS = "give every node a role or keys for it, and its endpoint (AWS_ENDPOINT_URL for S3 of one's own)"
 CLOCK_WARNING, CLOCK_PROBLEM = 5.0, 300.0
 """Seconds that a node's clock may differ by; object stores refuse requests signed 15 minutes off."""
 
@@ -74,7 +76,7 @@ def storage(place: str, failures: Mapping[str, str], unread: Mapping[str, Sequen
     """
     fix = f"mount the same folder at {place} on every node (NFS, EFS, Filestore, Azure Files, Lustre), or use a URI"
     if "://" in place:
-        fix = "give every node a role or keys for it, and its endpoint (AWS_ENDPOINT_URL for S3 of one's own)"
+        fix = KEYS
     if failures:
         said = "; ".join(f"{name}: {why}" for name, why in failures.items())
         return Check("storage", "problem", f"{place}: cannot be written by {said}", fix)
@@ -95,6 +97,8 @@ def tracking(server: str, nodes: Sequence[Node]) -> Check:
             "start it with --host 0.0.0.0 behind the cluster's firewall (and --allowed-hosts), and set "
             "MLFLOW_TRACKING_URI=http://<its host>:5000"
         )
+        if "Host header" in said:
+            fix = allowing(server)
         return Check("mlflow", "problem", f"{server}: no answer {said}", fix)
     return Check("mlflow", "ok", f"{server}: answers {_of(len(answers), 'node')}")
 

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
+SEARCH = "/api/2.0/mlflow/experiments/search"
+"""What a run asks of an MLflow server too; `/health` answers whatever the host's name, and without a password."""
+MADE = ".made"
 PACKAGES = ("ray", "torch", "torchvision", "mlflow", "onedl-mmdetection", "onedl-mmcv")
 
 
@@ -61,16 +64,22 @@ def gpus() -> dict[str, Any]:
 
 
 def why_silent(tracking_server: str) -> str:
-    """Why an MLflow server does not answer; empty if it does. An answer that asks for a password is one."""
+    """Why an MLflow server does not answer; empty if it does. An answer that asks for a password is one.
+
+    One that refuses the name it is called by, as MLflow does unless it is told its names, is none.
+    """
     import urllib.error
     import urllib.request
 
     try:
-        with urllib.request.urlopen(f"{tracking_server.rstrip('/')}/health", timeout=10):
+        with urllib.request.urlopen(f"{tracking_server.rstrip('/')}{SEARCH}?max_results=1", timeout=10):
             return ""
     except urllib.error.HTTPError as error:
         with error:
-            return "" if error.code in (401, 403) else f"HTTP {error.code} {error.reason}"
+            said = error.read(200).decode(errors="replace")
+        if error.code == 403 and "Host header" in said:
+            return f"HTTP 403: {said.strip()}"
+        return "" if error.code in (401, 403) else f"HTTP {error.code} {error.reason}"
     except Exception as error:
         return str(getattr(error, "reason", error))
 
@@ -92,8 +101,12 @@ def write_mark(storage: str, folder: str, name: str) -> str:
         else:
             from pathlib import Path
 
-            place = Path(storage) / folder
+            above = Path(storage)
+            made = sum(not each.exists() for each in (above, *above.parents))
+            place = above / folder
             place.mkdir(parents=True, exist_ok=True)
+            if made:
+                (place / MADE).write_text(str(made))
             (place / name).write_text(name)
     except Exception as error:
         return f"{type(error).__name__}: {error}"
@@ -122,7 +135,7 @@ def unread_marks(storage: str, folder: str, names: list[str]) -> list[str]:
 
 
 def remove_marks(storage: str, folder: str) -> None:
-    """Remove the folder of the marks, as far as this node sees it."""
+    """Remove the folder of the marks, and folders above it that were made for it: a share may be mounted there."""
     try:
         if "://" in storage:
             from eqbench.storage.remote import Remote
@@ -132,6 +145,11 @@ def remove_marks(storage: str, folder: str) -> None:
             import shutil
             from pathlib import Path
 
-            shutil.rmtree(Path(storage) / folder, ignore_errors=True)
+            above = Path(storage)
+            note = above / folder / MADE
+            made = int(note.read_text()) if note.exists() else 0
+            shutil.rmtree(above / folder, ignore_errors=True)
+            for each in (above, *above.parents)[:made]:
+                each.rmdir()
     except Exception:
         return

@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 import resource
 import shutil
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
+from eqbench.doctor.cluster_findings import KEYS
+from eqbench.doctor.cluster_probe import remove_marks, unread_marks, write_mark
 from eqbench.doctor.report import Check
+from eqbench.storage.place import public
 
 GB = 10**9
 DISK_WANTED = 5 * GB
@@ -17,6 +21,24 @@ OBJECT_STORE_SHARE = 0.3
 OBJECT_STORE_ENOUGH = 10 * GB
 OPEN_FILES_WANTED = 4096
 OPEN_FILES_GENEROUS = 65536
+
+
+def storage(given: str | Path) -> list[Check]:
+    """Whether results can be written: in a folder, or behind a URI, of which this machine keeps a copy."""
+    uri = str(given)
+    if "://" not in uri:
+        return [disk("storage", Path(given), "--storage FOLDER")]
+    folder = f".eqbench-doctor-{uuid.uuid4().hex[:12]}"
+    why = write_mark(uri, folder, "mark")
+    if not why:
+        why = "what is written there cannot be read" if unread_marks(uri, folder, ["mark"]) else ""
+        remove_marks(uri, folder)
+    check = Check("storage", "problem", f"{public(uri)}: {why}", KEYS) if why else None
+    copy = Path(os.environ.get("EQBENCH_CACHE") or "~/.cache/eqbench")
+    return [
+        check or Check("storage", "ok", f"{public(uri)}: written and read"),
+        disk("storage's copy", copy, "export EQBENCH_CACHE=FOLDER"),
+    ]
 
 
 def disk(name: str, folder: Path, elsewhere: str) -> Check:

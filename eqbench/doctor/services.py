@@ -14,11 +14,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
+from eqbench.doctor.cluster_probe import SEARCH
 from eqbench.doctor.report import Check
 from eqbench.errors import EnvironmentProblem
 from eqbench.tracking.uri import public, resolve_uri, sqlite_file
 
 SERVER_SECONDS = 3
+SEARCH_SECONDS = 10
 DATABASE_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 STORE = "mlflow store"
 ANOTHER_STORE = "mend it, or use a file: export MLFLOW_TRACKING_URI=sqlite:///mlflow.db"
@@ -29,14 +31,18 @@ def tracking_store(suite_uri: str | None = None) -> Check:
     """Whether the MLflow store that a run would use is usable: its SQLite file is writable, its server answers."""
     try:
         uri = resolve_uri(suite_uri)
+        parts = urlsplit(uri)
+        port = None if parts.scheme.startswith("databricks") else parts.port
     except EnvironmentProblem as error:
         return Check(STORE, "problem", str(error), ANOTHER_STORE)
+    except ValueError:
+        found = "MLFLOW_TRACKING_URI, or the suite's mlflow.tracking_uri, is no URI"
+        return Check(STORE, "problem", found, ANOTHER_STORE)
     if file := sqlite_file(uri):
         return _sqlite(file)
-    parts = urlsplit(uri)
     if parts.scheme in ("http", "https"):
-        return _server(public(uri))
-    port = parts.port or DATABASE_PORTS.get(parts.scheme.partition("+")[0])
+        return _server(uri)
+    port = port or DATABASE_PORTS.get(parts.scheme.partition("+")[0])
     if parts.hostname and port:
         return _database(public(uri), parts.hostname, port)
     return Check(STORE, "ok", f"{public(uri)}: of a kind that is not checked from here")
@@ -63,16 +69,47 @@ def _sqlite(file: Path) -> Check:
     return Check(STORE, "ok", f"{file}: writable, {tables} tables")
 
 
-def _server(address: str) -> Check:
+def _server(uri: str) -> Check:
+    address = public(uri)
     try:
         with urllib.request.urlopen(f"{address.rstrip('/')}/health", timeout=SERVER_SECONDS):
-            return Check(STORE, "ok", f"{address}: answers")
+            return _search(uri)
     except urllib.error.HTTPError as error:
         found = f"{address}: answers /health with HTTP {error.code} {error.reason}"
         return Check(STORE, "problem", found, CREDENTIALS if error.code in (401, 403) else ANOTHER_STORE)
     except (OSError, http.client.HTTPException) as error:
         found = f"{address}: no answer from an MLflow server: {getattr(error, 'reason', error)}"
         return Check(STORE, "problem", found, ANOTHER_STORE)
+
+
+def _search(uri: str) -> Check:
+    """Whether a server that is there does what a run asks of it, for this user and by this name."""
+    from mlflow.exceptions import MlflowException
+    from mlflow.utils.credentials import get_default_host_creds
+    from mlflow.utils.rest_utils import http_request
+
+    address, once = public(uri), {"timeout": SEARCH_SECONDS, "max_retries": 0, "raise_on_status": False}
+    try:
+        credentials = get_default_host_creds(uri)  # type: ignore[no-untyped-call]
+        answer = http_request(credentials, SEARCH, "GET", params={"max_results": 1}, **once)  # type: ignore[no-untyped-call]
+    except (MlflowException, OSError) as error:
+        return Check(STORE, "problem", f"{address}: {SEARCH}: no answer ({type(error).__name__})", ANOTHER_STORE)
+    if answer.ok:
+        return Check(STORE, "ok", f"{address}: answers")
+    found = f"{address}: answers {SEARCH} with HTTP {answer.status_code}"
+    if answer.status_code == http.HTTPStatus.FORBIDDEN and "Host header" in answer.text:
+        return Check(STORE, "problem", f"{found}: {answer.text.strip()[:200]}", allowing(address))
+    return Check(STORE, "problem", found, CREDENTIALS if answer.status_code in (401, 403) else ANOTHER_STORE)
+
+
+def allowing(server: str) -> str:
+    """The fix where an MLflow server refuses the name that it is called by.
+
+    >>> allowing("http://tracking:5000")
+    "start the server with --allowed-hosts 'tracking,tracking:*,localhost:*,127.0.0.1:*'"
+    """
+    host = urlsplit(server).hostname
+    return f"start the server with --allowed-hosts '{host},{host}:*,localhost:*,127.0.0.1:*'"
 
 
 def _database(address: str, host: str, port: int) -> Check:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from eqbench.errors import EnvironmentProblem, InputError
 
+HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 VARIABLES = ("RAY_API_SERVER_ADDRESS", "RAY_DASHBOARD_ADDRESS")
 GCS_PORT, CLIENT_PORT, DASHBOARD_PORT = 6379, 10001, 8265
 TOKEN_FILE = Path(".ray") / "auth_token"
@@ -61,13 +63,16 @@ def headers(environment: Mapping[str, str] = os.environ, home: Path | None = Non
     """What every request carries: RAY_JOB_HEADERS, and the token where RAY_AUTH_MODE=token.
 
     Raises:
-        InputError: RAY_JOB_HEADERS is no JSON object.
-        EnvironmentProblem: RAY_AUTH_TOKEN_PATH cannot be read.
+        InputError: RAY_JOB_HEADERS is no JSON object, or holds what no header can.
+        EnvironmentProblem: RAY_AUTH_TOKEN_PATH cannot be read, or a token is not one word.
     """
     try:
         sent = {str(key): str(value) for key, value in json.loads(environment.get("RAY_JOB_HEADERS") or "{}").items()}
     except (ValueError, AttributeError) as error:
         raise InputError('RAY_JOB_HEADERS: expected a JSON object, e.g. {"X-Team": "vision"}') from error
+    for name, value in sent.items():
+        if not HEADER_NAME.fullmatch(name) or not (value.isascii() and value.isprintable()):
+            raise InputError(f"RAY_JOB_HEADERS: {name!r}: expected a header's name and one line of plain ASCII")
     wanted = environment.get("RAY_AUTH_MODE", "").lower() == "token" and "authorization" not in map(str.lower, sent)
     if wanted and (token := _token(environment, home or Path.home())):
         sent["Authorization"] = f"Bearer {token}"
@@ -76,12 +81,21 @@ def headers(environment: Mapping[str, str] = os.environ, home: Path | None = Non
 
 def _token(environment: Mapping[str, str], home: Path) -> str:
     if token := environment.get("RAY_AUTH_TOKEN", "").strip():
-        return token
+        return _one_word(token.encode(errors="surrogateescape"), "RAY_AUTH_TOKEN")
     named = environment.get("RAY_AUTH_TOKEN_PATH")
     file = Path(named).expanduser() if named else home / TOKEN_FILE
     try:
-        return file.read_text().strip()
+        content = file.read_bytes()
     except OSError as error:
         if named:
             raise EnvironmentProblem(f"RAY_AUTH_TOKEN_PATH={named}: cannot be read ({error.strerror})") from error
         return ""
+    return _one_word(content, f"RAY_AUTH_TOKEN_PATH={named}" if named else str(file))
+
+
+def _one_word(content: bytes, origin: str) -> str:
+    """The token, which no message shows."""
+    token = content.strip()
+    if any(not 0x21 <= byte <= 0x7E for byte in token):
+        raise EnvironmentProblem(f"{origin}: holds no token; expected one word of plain ASCII, as Ray prints it")
+    return token.decode("ascii")

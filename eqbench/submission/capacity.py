@@ -19,6 +19,11 @@ class Capacity:
     nodes: list[dict[str, float]]
     grows: bool
 
+    @property
+    def alone(self) -> bool:
+        """Whether it is one machine and stays one."""
+        return len(self.nodes) == 1 and not self.grows
+
     def describe(self) -> str:
         """Nodes, CPUs, GPUs."""
         cpus, gpus = (sum(node.get(name, 0) for node in self.nodes) for name in ("CPU", "GPU"))

@@ -15,7 +15,7 @@ from eqbench import __version__
 from eqbench.submission.address import VARIABLES
 from eqbench.submission.job import KIND, STORAGE, SUITE, VERSION
 from eqbench.submission.package import Package
-from eqbench.submission.places import without_credentials
+from eqbench.submission.places import shown
 
 SECONDS_TO_END = 120
 """That Ray gives a job which it stops: its runs save a checkpoint and are marked as killed."""
@@ -90,7 +90,7 @@ def request(
     words = ["eqbench", verb, file, *(["--storage", storage] if storage else []), *options.words]
     metadata = {SUITE: name, KIND: "sweep" if verb == "sweep" else "suite", VERSION: __version__}
     if storage:
-        metadata[STORAGE] = without_credentials(storage)
+        metadata[STORAGE] = shown(storage)
     variables = {"RAY_JOB_STOP_WAIT_TIME_S": str(SECONDS_TO_END)}
     if uri and options.mlflow:
         variables["MLFLOW_TRACKING_URI"] = uri

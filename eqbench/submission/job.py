@@ -128,7 +128,9 @@ class Job:
 
 
 def find_job(jobs: Sequence[Job], text: str) -> Job:
-    """The job with this id, or the newest one of the suite with this name; a sweep may be called `NAME/sweeps` too.
+    """The job with this id, or of the suite with this name, the newest that has not ended, else the newest.
+
+    A sweep may be called `NAME/sweeps` too.
 
     Raises:
         InputError: there is none; names the nearest.
@@ -139,7 +141,7 @@ def find_job(jobs: Sequence[Job], text: str) -> Job:
     ]
     found = [job for job in jobs if job.id == text] or called
     if found:
-        return max(found, key=lambda job: job.started or 0)
+        return max(found, key=lambda job: (not job.ended, job.started or 0))
     known = [name for job in jobs for name in (job.id, job.suite) if name]
     has = ", ".join(dict.fromkeys(job.suite for job in jobs if job.suite)) or "none"
     raise InputError(f"job {text!r}: there is no such job on the cluster (jobs of suites: {has}){nearest(text, known)}")

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from http.client import BadStatusLine, HTTPException, RemoteDisconnected
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urljoin, urlsplit
 
 from eqbench.errors import EnvironmentProblem, InputError
 from eqbench.submission.address import DASHBOARD_PORT, find_address, headers
@@ -24,7 +24,14 @@ MOST_NODES = 10_000
 
 
 class Unreachable(EnvironmentProblem):
-    """No answer: the connection failed, was lost or took too long."""
+    """No answer: the connection failed, was lost or took too long, or a server on the way is in trouble (HTTP 5xx)."""
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """A redirect is an answer like another: followed, it would take the token to a host that nobody has named."""
+
+    def redirect_request(self, *_: object) -> None:
+        return None
 
 
 class JobServer:
@@ -38,6 +45,7 @@ class JobServer:
     def __init__(self, address: str, headers: Mapping[str, str]) -> None:
         self.address = address
         self.headers = dict(headers)
+        self._opener = urllib.request.build_opener(_NoRedirects)
 
     def connect(self) -> str:
         """Make sure that there is a Ray cluster and that it lets us in; the version of its Ray.
@@ -54,6 +62,8 @@ class JobServer:
             )
         status, body = self._request("GET", "/api/version")
         version = _json(body).get("ray_version")
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            _expect(status, body, "GET /api/version")
         if not version:
             raise InputError(
                 f"--address {self.address}: answers, but is no Ray dashboard (GET /api/version: HTTP {status}); "
@@ -145,11 +155,13 @@ class JobServer:
         headers = {**self.headers, **({"Content-Type": kind} if kind else {})}
         request = urllib.request.Request(self.address + path, data=body, headers=headers, method=method)
         try:
-            with urllib.request.urlopen(request, timeout=seconds) as answer:
+            with self._opener.open(request, timeout=seconds) as answer:
                 return answer.status, answer.read()
         except urllib.error.HTTPError as error:
             with error:
                 content = error.read()
+            if 300 <= error.code < 400 and (place := error.headers.get("Location")):
+                raise InputError(self._elsewhere(urljoin(request.full_url, place))) from error
             if checked and error.code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
                 raise EnvironmentProblem(self._refusal(error.code)) from error
             return error.code, content
@@ -174,6 +186,14 @@ class JobServer:
         return (
             f"{self.address}: HTTP 403, the token is not this cluster's; `ray get-auth-token` on the head node prints "
             "the right one (RAY_AUTH_TOKEN goes before RAY_AUTH_TOKEN_PATH, that before ~/.ray/auth_token)"
+        )
+
+    def _elsewhere(self, place: str) -> str:
+        parts = urlsplit(place)
+        there = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+        return (
+            f"--address {self.address}: redirects to {there}, and no token is sent on to where it was not meant for; "
+            "if that is Ray's dashboard, give its address; if it is a login page: RAY_JOB_HEADERS"
         )
 
     def _silence(self, error: Exception) -> str:
@@ -212,4 +232,5 @@ def _expect(status: int, body: bytes, what: str) -> bytes:
     if status == HTTPStatus.OK:
         return body
     lines = body.decode(errors="replace").strip().splitlines() or ["no message"]
-    raise EnvironmentProblem(f"the cluster answers {what} with HTTP {status}: {lines[-1][:300]}")
+    kind = Unreachable if status >= HTTPStatus.INTERNAL_SERVER_ERROR else EnvironmentProblem
+    raise kind(f"the cluster answers {what} with HTTP {status}: {lines[-1][:300]}")

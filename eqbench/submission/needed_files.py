@@ -29,6 +29,8 @@ class NeededFiles:
     def __init__(self, here: Path) -> None:
         self._here = _plain(here)
         self.sources: dict[str, Path] = {}
+        self.named: set[str] = set()
+        """Every text in the suites, which may name a file or a folder."""
 
     def add_suite(self, file: Path, sweep: bool = False) -> str:
         """Add a suite, the suites that it starts from and the files that it names; its own place.
@@ -63,7 +65,9 @@ class NeededFiles:
             return
         data = SuiteFile.read(file).data
         origins = list(dict.fromkeys(_started_from(data)))
-        for value in set(_texts(data)) - set(origins):
+        texts = set(_texts(data))
+        self.named |= texts
+        for value in texts - set(origins):
             self._add_named(value)
         for other in origins:
             beside = file.parent / other

@@ -7,7 +7,7 @@ import hashlib
 import os
 import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,9 +50,9 @@ def pack(sources: Mapping[str, Path], name: str, folder: Path | None = None) -> 
 
     Raises:
         InputError: together they are larger than Ray's limit; names the largest.
-        EnvironmentProblem: the package cannot be written.
+        EnvironmentProblem: a file cannot be read, or the package not be written.
     """
-    if sum(file.stat().st_size for file in sources.values()) > HOPELESS:
+    if sum(map(_size, sources.values())) > HOPELESS:
         raise _too_large(sources, "more")
     folder = folder or cache_folder()
     try:
@@ -73,16 +73,16 @@ def pack(sources: Mapping[str, Path], name: str, folder: Path | None = None) -> 
     return Package(kept, f"gcs://_ray_pkg_{digest}.zip", len(sources), len(content))
 
 
-def cache_folder() -> Path:
-    """Where packages are kept, only for this user; made if it is not there."""
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "eqbench" / "packages"
+def cache_folder(name: str = "packages") -> Path:
+    """Where packages, or other things, are kept, only for this user; made if it is not there."""
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "eqbench" / name
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         if os.access(folder, os.W_OK):
             return folder
     except OSError:
         pass
-    return Path(tempfile.mkdtemp(prefix="eqbench-packages-"))
+    return Path(tempfile.mkdtemp(prefix=f"eqbench-{name}-"))
 
 
 def folder_files(folder: Path) -> dict[str, Path]:
@@ -123,11 +123,26 @@ def _write(packed: Path, sources: Mapping[str, Path]) -> None:
             entry = zipfile.ZipInfo(place, EPOCH)
             entry.external_attr = (0o755 if os.access(source, os.X_OK) else 0o644) << 16
             entry.compress_type = zipfile.ZIP_DEFLATED
-            archive.writestr(entry, source.read_bytes())
+            with _reading(source):
+                content = source.read_bytes()
+            archive.writestr(entry, content)
+
+
+def _size(source: Path) -> int:
+    with _reading(source):
+        return source.stat().st_size
+
+
+@contextlib.contextmanager
+def _reading(source: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise EnvironmentProblem(f"{source}: cannot be read ({error.strerror}), and the job would get it") from error
 
 
 def _too_large(sources: Mapping[str, Path], packed: str) -> InputError:
-    sizes = sorted(((file.stat().st_size, place) for place, file in sources.items()), reverse=True)
+    sizes = sorted(((_size(file), place) for place, file in sources.items()), reverse=True)
     largest = ", ".join(f"{place} ({spelled(size)})" for size, place in sizes[:SHOWN])
     return InputError(
         f"the job's folder is {packed} packed, expected less than {spelled(LIMIT)}; its largest files: {largest}. "

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from rich.console import Console
 
@@ -57,11 +57,11 @@ def prepare(what: Submission, server: JobServer) -> Prepared:
     checked = _check(what)
     uri = None
     if what.options.mlflow:
-        uri = places.check_tracking(what.tracking_uri, os.environ, checked.tracking_uri, len(nodes.nodes))
+        uri = places.check_tracking(what.tracking_uri, os.environ, checked.tracking_uri, nodes.alone)
     at_once, notes = nodes.check(checked.resources)
     if not what.force:
         _refuse_twice(server.jobs(), checked, server.address)
-    package, file = _pack(checked, what.working_dir)
+    package, file = _pack(checked, what)
     verb = "sweep" if checked.sweep else "run"
     asked = request(verb, file, checked.name, what.options, storage, uri, package)
     notes += [f"data of task {label} are not read here, the job does: {why}" for label, why in checked.absent.items()]
@@ -108,13 +108,21 @@ def _refuse_twice(jobs: Sequence[Job], checked: Checked, address: str) -> None:
         )
 
 
-def _pack(checked: Checked, folder: Path | None) -> tuple[Package, str]:
+def _pack(checked: Checked, what: Submission) -> tuple[Package, str]:
     """The package, and the place of the suite's file in it."""
+    folder = what.working_dir
     needed = NeededFiles(folder or Path.cwd())
     file = needed.add_suite(checked.file, checked.sweep)
     needed.add_modules(checked.modules)
-    sources = {**needed.sources, **(folder_files(folder.absolute()) if folder else {})}
+    of_folder = folder_files(folder.absolute()) if folder else {}
+    named = needed.named | {each.partition("=")[2] for each in what.options.overrides}
+    sources = {**needed.sources, **{place: each for place, each in of_folder.items() if _belongs(place, named)}}
     return pack(sources, checked.name), file
+
+
+def _belongs(place: str, named: Collection[str]) -> bool:
+    """Whether a file goes with a job: of `data`, where miniatures are made, only what the suite names."""
+    return not place.startswith("data/") or any(PurePosixPath(place).is_relative_to(each) for each in named if each)
 
 
 def _lines(
@@ -132,7 +140,7 @@ def _lines(
     return [
         (checked.kind, checked.describe()),
         ("cluster", f"{address}: {nodes.describe()}{runs if at_once else ''}"),
-        ("storage", places.without_credentials(storage) if storage else "as EQBENCH_STORAGE says on the cluster"),
+        ("storage", places.shown(storage) if storage else "as EQBENCH_STORAGE says on the cluster"),
         ("MLflow", checked.tracking_uri or tracking if uri is None and what.options.mlflow else tracking),
         ("package", f"{package.describe()}: {', '.join(_places(package))}"),
     ]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import contextlib
+import os
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from eqbench import plugins
 from eqbench.data.base import Dataset
 from eqbench.errors import EqbenchError, InputError
 from eqbench.run_spec import Resources
+from eqbench.submission.package import cache_folder
 from eqbench.suite import find_suite, load_suite
 from eqbench.suite_binding import BoundTask, bind
 from eqbench.suite_expansion import Filters, data_key, expand
@@ -44,6 +47,20 @@ class Checked:
         return f"{self.name}{number}, {self.file}"
 
 
+@contextlib.contextmanager
+def _miniatures_in_cache() -> Iterator[None]:
+    """Miniatures that are made to be looked at are in the user's cache, and not in the folder that may be sent."""
+    given = os.environ.get("EQBENCH_DATA")
+    if not given:
+        os.environ["EQBENCH_DATA"] = str(cache_folder("data"))
+    try:
+        yield
+    finally:
+        if not given:
+            del os.environ["EQBENCH_DATA"]
+
+
+@_miniatures_in_cache()
 def check_suite(
     name: str,
     overrides: Sequence[str] = (),
@@ -76,6 +93,7 @@ def check_suite(
     return _checked(source, schema, tasks, chosen, absent, None if absent else runs)
 
 
+@_miniatures_in_cache()
 def check_sweep(name: str, overrides: Sequence[str] = (), folder: Path | None = None) -> Checked:
     """The same of a sweep; its space is tried on the constructors if its data are here."""
     from eqbench.sweep.definition import load_sweep

@@ -30,6 +30,20 @@ def test_a_complete_installation_has_no_problem_in_its_packages(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_storage_behind_a_uri_is_written_and_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EQBENCH_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "shared").mkdir()
+    uri = (tmp_path / "shared").as_uri()
+    found = {check.name: check for check in doctor.diagnose(uri)}
+    assert (found["storage"].status, found["storage"].found) == ("ok", f"{uri}: written and read")
+    assert (found["storage's copy"].status, list((tmp_path / "shared").iterdir())) == ("ok", [])
+    assert not (tmp_path / "cache").exists()
+    (tmp_path / "file").touch()
+    unusable = {check.name: check for check in doctor.diagnose((tmp_path / "file").as_uri())}["storage"]
+    assert (unusable.status, bool(unusable.fix)) == ("problem", True)
+    assert unusable.found.startswith(f"{(tmp_path / 'file').as_uri()}: ")
+
+
 def test_whatever_is_not_ok_comes_with_a_fix() -> None:
     assert all(check.fix for check in doctor.diagnose() if check.status != "ok")
 

@@ -8,10 +8,13 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
 from eqbench.doctor import services
+from eqbench.doctor.cluster_findings import Node, tracking
+from eqbench.doctor.cluster_probe import SEARCH, why_silent
 
 
 @pytest.fixture(autouse=True)
@@ -72,12 +75,22 @@ def test_store_of_a_kind_that_mlflow_or_eqbench_refuses(uri: str) -> None:
 
 
 class Health(http.server.BaseHTTPRequestHandler):
-    """A tracking server as the doctor sees it."""
+    """Tracking servers as the doctor sees them, each below its path; `/locked` wants to know who asks."""
+
+    ANSWERS: ClassVar = {
+        **dict.fromkeys(["/health", "/other/health", "/locked/health", "/sick/health", SEARCH], 200),
+        "/closed/health": 401,
+        "/broken/health": 500,
+        f"/other{SEARCH}": 403,
+        f"/sick{SEARCH}": 500,
+    }
 
     def do_GET(self) -> None:
-        status = {"/health": 200, "/closed/health": 401, "/broken/health": 500}.get(self.path, 404)
-        self.send_response(status)
+        path = self.path.partition("?")[0]
+        locked = 200 if self.headers.get("Authorization") == "Bearer token-of-mine" else 401
+        self.send_response({**self.ANSWERS, f"/locked{SEARCH}": locked}.get(path, 404))
         self.end_headers()
+        self.wfile.write(b"Invalid Host header - possible DNS rebinding attack detected" if "other" in path else b"{}")
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
         """Say nothing."""
@@ -100,6 +113,10 @@ def server() -> Iterator[str]:
         ("/", "ok", ""),
         ("/closed", "problem", "MLFLOW_TRACKING_TOKEN"),
         ("/broken", "problem", "export MLFLOW_TRACKING_URI"),
+        ("/locked", "problem", "MLFLOW_TRACKING_TOKEN"),
+        ("/other", "problem", "--allowed-hosts '127.0.0.1,127.0.0.1:*"),
+        ("/sick", "problem", "export MLFLOW_TRACKING_URI"),
+        ("/none", "problem", "export MLFLOW_TRACKING_URI"),
     ],
 )
 def test_server(path: str, status: str, fix: str, server: str) -> None:
@@ -107,6 +124,33 @@ def test_server(path: str, status: str, fix: str, server: str) -> None:
     assert check.status == status
     assert fix in check.fix
     assert "secret" not in check.found
+
+
+def test_a_server_is_asked_as_a_run_asks_it(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "token-of-mine")
+    assert services.tracking_store(f"http://{server.rpartition('@')[2]}/locked").status == "ok"
+
+
+def test_a_node_asks_a_server_as_a_run_does(server: str) -> None:
+    address = f"http://{server.rpartition('@')[2]}"
+    assert [why_silent(f"{address}{path}") for path in ("", "/", "/locked")] == ["", "", ""]
+    refused = why_silent(f"{address}/other")
+    assert refused.startswith("HTTP 403: Invalid Host header")
+    assert why_silent(f"{address}/sick") == "HTTP 500 Internal Server Error"
+    assert "--allowed-hosts '127.0.0.1" in tracking(address, [Node("a", "a", {}, {"mlflow": refused})]).fix
+
+
+@pytest.mark.parametrize("uri", ["http://[x", "http://mlflow:port", "postgresql://ada:pa/ss@host/db"])
+def test_store_that_is_no_uri(uri: str) -> None:
+    check = services.tracking_store(uri)
+    assert (check.status, check.found) == (
+        "problem",
+        "MLFLOW_TRACKING_URI, or the suite's mlflow.tracking_uri, is no URI",
+    )
+
+
+def test_a_workspace_of_databricks_is_not_checked() -> None:
+    assert services.tracking_store("databricks://scope:prefix").status == "ok"
 
 
 @pytest.mark.parametrize("scheme", ["http", "postgresql+psycopg2"])

@@ -48,12 +48,18 @@ class FakeCluster:
     node_types: list[str] = field(default_factory=lambda: [FIXED])
     jobs: dict[str, dict[str, Any]] = field(default_factory=dict)
     logs: dict[str, str] = field(default_factory=dict)
+    said: str = "the log\n"
+    """By a job without a log of its own."""
     packages: dict[str, bytes] = field(default_factory=dict)
     submitted: list[dict[str, Any]] = field(default_factory=list)
     ends_as: dict[str, Any] = field(default_factory=lambda: {"status": "SUCCEEDED", "driver_exit_code": 0})
     """What becomes of a job once its log has been read, or it was stopped."""
     lost_connections: list[int] = field(default_factory=list)
     """After how many characters of the log the next connections are lost."""
+    broken: list[int] = field(default_factory=list)
+    """With which statuses the next questions about one job are answered."""
+    websockets: bool = True
+    """Whether a log can be followed; a proxy may not let it through."""
     holds: bool = False
     """Whether a log's connection stays open after its last character."""
     headers: list[dict[str, str]] = field(default_factory=list)
@@ -94,6 +100,8 @@ class FakeCluster:
         return web.json_response([*self.jobs.values(), {"type": "DRIVER", "status": "RUNNING", "entrypoint": ""}])
 
     async def _one(self, request: web.Request) -> web.Response:
+        if self.broken:
+            return web.Response(status=self.broken.pop(0), text="upstream connect error")
         found = self.jobs.get(request.match_info["job"])
         return web.json_response(found) if found else web.Response(status=404, text="does not exist")
 
@@ -109,12 +117,14 @@ class FakeCluster:
         return web.json_response({"stopped": True})
 
     async def _log(self, request: web.Request) -> web.Response:
-        return web.json_response({"logs": self.logs.get(request.match_info["job"], "")})
+        return web.json_response({"logs": self.logs.get(request.match_info["job"], self.said)})
 
     async def _tail(self, request: web.Request) -> web.StreamResponse:
+        if not self.websockets:
+            return web.Response(status=400, text="no upgrade")
         answer = web.WebSocketResponse()
         await answer.prepare(request)
-        text = self.logs.get(request.match_info["job"], "the log\n")
+        text = self.logs.get(request.match_info["job"], self.said)
         lost = self.lost_connections.pop(0) if self.lost_connections else None
         for start in range(0, len(text if lost is None else text[:lost]), 5):
             await answer.send_str(text[start : start + 5])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -85,11 +87,50 @@ def test_a_cluster_of_several_nodes_without_tokens_is_open() -> None:
 
 @pytest.mark.parametrize("scheme", ["", "file://"])
 def test_marks_are_written_read_and_removed(tmp_path: Path, scheme: str) -> None:
+    (tmp_path / "runs").mkdir()
     storage = f"{scheme}{tmp_path}/runs"
     assert [probe.write_mark(storage, "marks", name) for name in "ab"] == ["", ""]
     assert probe.unread_marks(storage, "marks", ["a", "b"]) == []
     probe.remove_marks(storage, "marks")
     assert list((tmp_path / "runs").iterdir()) == []
+
+
+def test_folders_that_the_doctor_makes_it_removes_a_share_may_be_mounted_there(tmp_path: Path) -> None:
+    storage = f"{tmp_path}/mnt/eqbench/runs"
+    assert [probe.write_mark(storage, "marks", name) for name in "ab"] == ["", ""]
+    assert probe.unread_marks(storage, "marks", ["a", "b"]) == []
+    probe.remove_marks(storage, "marks")
+    assert list(tmp_path.iterdir()) == []
+    probe.write_mark(storage, "marks", "a")
+    (tmp_path / "mnt" / "other").touch()
+    probe.remove_marks(storage, "marks")
+    assert sorted(tmp_path.rglob("*")) == [tmp_path / "mnt", tmp_path / "mnt" / "other"]
+
+
+def test_nodes_that_are_silent_are_not_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    from eqbench.doctor import cluster
+
+    asked: list[tuple[str, str]] = []
+
+    def answer(calls: dict[Node, tuple[Callable[..., Any], Any]]) -> dict[Node, Any]:
+        asked.extend((function.__name__, node.name) for node, (function, _) in calls.items())
+        return {node: cluster._Silence("silent") if node.name == "b" else "" for node in calls}
+
+    monkeypatch.setattr(cluster, "_on_each", answer)
+    check = cluster.check_storage("s3://bucket/runs?region=x", [node("a"), node("b")])
+    assert (check.status, check.found) == ("problem", "s3://bucket/runs: cannot be written by b: silent")
+    assert asked == [("write_mark", "a"), ("write_mark", "b"), ("remove_marks", "a")]
+
+
+def test_a_tracking_server_that_is_no_uri_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    from eqbench.doctor import cluster
+
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:6379")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://[x")
+    monkeypatch.setattr(cluster.cluster, "connected", contextlib.nullcontext)
+    monkeypatch.setattr(cluster, "living_nodes", list)
+    [check] = [check for check in cluster.diagnose_cluster("/shared") if check.name == "mlflow"]
+    assert (check.status, check.found) == ("problem", "MLFLOW_TRACKING_URI: Invalid IPv6 URL")
 
 
 def test_a_mark_that_comes_late_is_waited_for(tmp_path: Path) -> None:

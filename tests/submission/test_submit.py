@@ -224,6 +224,51 @@ def test_a_folder_of_ones_own(eqbench: Eqbench, fake: FakeCluster) -> None:
     assert sorted(sent_files(fake)) == [".gitignore", ".rayignore", "c/d.txt", "faulty_losses.py", "small.yaml"]
 
 
+def test_a_file_that_cannot_be_read(eqbench: Eqbench, fake: FakeCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("memory").symlink_to("/proc/self/mem")
+    arguments = ("submit", "small.yaml", "--address", fake.address, *STORAGE, "--working-dir", ".")
+    answer = eqbench(*arguments)
+    assert (answer.code, "memory: cannot be read (Input/output error)" in answer.message) == (3, True), answer.message
+    Path("memory").unlink()
+    gone = {"gone": Path("gone").absolute()}
+    monkeypatch.setattr("eqbench.submission.submit.folder_files", lambda folder: gone)
+    assert "gone: cannot be read (No such file or directory)" in eqbench(*arguments).message
+
+
+def test_of_a_folder_data_go_only_where_the_suite_names_them(eqbench: Eqbench, fake: FakeCluster) -> None:
+    for place in ("data/made/image", "data/mine/image", "other/image"):
+        Path(place).parent.mkdir(parents=True)
+        Path(place).write_text("x")
+    arguments = ("submit", "small.yaml", "--address", fake.address, *STORAGE, "--working-dir", ".", "--no-wait")
+    assert eqbench(*arguments).code == 0
+    assert sorted(sent_files(fake)) == ["faulty_losses.py", "other/image", "small.yaml"]
+    fake.packages.clear()
+    mine = small_suites.task(name="mine", data={"name": "cifar_lt", "root": "./data/mine"})
+    small_suites.write(Path("small.yaml"), small_suites.suite(tasks=[small_suites.task(), mine]))
+    answer = eqbench(*arguments, "--force")
+    assert answer.code == 0, answer.errors
+    assert sorted(sent_files(fake)) == ["data/mine/image", "faulty_losses.py", "other/image", "small.yaml"]
+
+
+def test_the_check_makes_no_data_in_the_users_folder(eqbench: Eqbench, fake: FakeCluster, tmp_path: Path) -> None:
+    before = sorted(Path().iterdir())
+    arguments = ("--only", "task=segmentation", "--dry-run")
+    answer = eqbench("submit", "quickstart", "--address", fake.address, *STORAGE, *arguments)
+    assert answer.code == 0, answer.errors
+    assert sorted(Path().iterdir()) == before
+    assert "EQBENCH_DATA" not in os.environ
+    assert list((tmp_path / "home" / ".cache" / "eqbench" / "data").iterdir())
+
+
+def test_the_storage_of_this_machine_is_not_the_clusters(
+    eqbench: Eqbench, fake: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EQBENCH_STORAGE", "/mine/runs")
+    answer = eqbench("submit", "small.yaml", "--address", fake.address, "--no-wait")
+    assert "as EQBENCH_STORAGE says on the cluster" in answer.output
+    assert fake.submitted[0]["entrypoint"] == "eqbench run small.yaml"
+
+
 def test_data_that_are_only_on_the_cluster(eqbench: Eqbench, fake: FakeCluster) -> None:
     elsewhere = small_suites.task(name="elsewhere", data={"name": "imagenet_lt", "root": "/nowhere/imagenet"})
     tasks = [small_suites.task(), elsewhere]
@@ -244,12 +289,16 @@ def test_data_that_are_only_on_the_cluster(eqbench: Eqbench, fake: FakeCluster) 
     [
         (["--storage", "runs"], "--storage runs: is relative"),
         (["--storage", "s33://bucket"], "did you mean 's3'?"),
-        (["--storage", "s3://key:word@bucket/runs"], "--storage s3://bucket/runs: keys do not belong in it"),
+        (["--storage", "s3://key:word@bucket/runs"], "--storage s3://bucket/runs: holds a user name or a password"),
         (["--tracking-uri", "sqlite:///mlflow.db"], "--tracking-uri: sqlite:///mlflow.db: is a file"),
         (
             ["--tracking-uri", "http://ada:pass@mlflow"],
             "--tracking-uri: http://mlflow: a password does not belong in it",
         ),
+        (["--storage", "s3://[x"], "is no URI"),
+        (["--tracking-uri", "http://[x"], "--tracking-uri: http://[x: is no URI"),
+        (["--tracking-uri", "http://ada:pa#ss@mlflow"], "--tracking-uri: http://mlflow: is no URI"),
+        (["--tracking-uri", "http://mlflow:port"], "--tracking-uri: http://mlflow:port: is no URI"),
         (["--only", "los=x"], "did you mean 'loss'?"),
         (["--seeds", "1,x"], "--seeds 1,x: expected whole numbers"),
         (["-o", "tasks.digits.data.root=data/digits"], "unknown parameter"),
@@ -280,8 +329,12 @@ def test_relative_data_are_refused(eqbench: Eqbench, fake: FakeCluster) -> None:
 def test_an_mlflow_server_on_loopback_is_one_per_machine(eqbench: Eqbench, fake: FakeCluster) -> None:
     arguments = ("submit", "small.yaml", "--address", fake.address, *STORAGE, "--tracking-uri", "http://127.0.0.1:5000")
     assert eqbench(*arguments, "--dry-run").code == 0
-    fake.nodes = [node(), node()]
-    assert "means each machine itself, and the cluster has 2" in eqbench(*arguments).message
+    fake.node_types = ["head", "gpu_spot"]
+    assert "means each machine itself, and the cluster has, or will have, several" in eqbench(*arguments).message
+    in_a_file = ("--tracking-uri", "sqlite:////shared/mlflow.db")
+    assert "is a file, that only one machine sees" in eqbench(*arguments, *in_a_file).message
+    fake.node_types, fake.nodes = FakeCluster().node_types, [node(), node()]
+    assert "means each machine itself" in eqbench(*arguments).message
     assert eqbench(*arguments, "--no-mlflow", "--dry-run").code == 0
 
 
@@ -382,6 +435,45 @@ def test_a_cluster_that_wants_a_token(
     assert fake.token not in answer.output + json.dumps(fake.submitted)
 
 
+@pytest.mark.parametrize("content", [b"secret\nsecret", b"\xff\xfe\x00secret", "sécret€".encode(), b"secret secret"])
+def test_what_is_no_token_is_not_shown(
+    eqbench: Eqbench, fake: FakeCluster, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: bytes
+) -> None:
+    (tmp_path / "token").write_bytes(content)
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "token"))
+    of_file = eqbench("status", "--address", fake.address)
+    assert of_file.message.startswith(f"RAY_AUTH_TOKEN_PATH={tmp_path / 'token'}: holds no token; expected one word")
+    assert "cret" not in of_file.errors
+    if b"\0" not in content:
+        monkeypatch.setenv("RAY_AUTH_TOKEN", os.fsdecode(content))
+        of_variable = eqbench("status", "--address", fake.address)
+        assert of_variable.message.startswith("RAY_AUTH_TOKEN: holds no token")
+        assert "cret" not in of_variable.errors
+
+
+@pytest.mark.parametrize("headers", [{"X-Key": "secret\nsecret"}, {"X-Key": "sécret€"}, {"X Key": "secret"}])
+def test_what_is_no_header_is_not_shown(
+    eqbench: Eqbench, fake: FakeCluster, monkeypatch: pytest.MonkeyPatch, headers: dict[str, str]
+) -> None:
+    monkeypatch.setenv("RAY_JOB_HEADERS", json.dumps(headers))
+    answer = eqbench("status", "--address", fake.address)
+    assert answer.message.startswith(f"RAY_JOB_HEADERS: {next(iter(headers))!r}: expected")
+    assert "cret" not in answer.errors
+
+
+def test_a_token_is_not_sent_on_to_another_host(
+    eqbench: Eqbench, fake: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "secret")
+    moved = f"HTTP/1.1 302 Found\r\nLocation: {fake.address}/login?next=x\r\nContent-Length: 0\r\n\r\n".encode()
+    with fake_cluster.answering(moved) as address:
+        answer = eqbench("status", "--address", address)
+    assert answer.message.startswith(f"--address {address}: redirects to {fake.address}, and no token is sent on")
+    assert fake.headers == []
+
+
 def test_a_proxy_that_wants_to_know_who_asks(eqbench: Eqbench, monkeypatch: pytest.MonkeyPatch) -> None:
     with fake_cluster.answering(fake_cluster.page(b"who?", "401 Unauthorized")) as address:
         assert (
@@ -426,6 +518,89 @@ def test_lost_connections_lose_nothing_of_the_log(eqbench: Eqbench, fake: FakeCl
     answer = eqbench("logs", "small", "-f", "--address", fake.address)
     assert (answer.code, answer.errors, fake.lost_connections) == (0, "", [])
     assert answer.output == fake.logs["eqbench-small-1"]
+
+
+@pytest.mark.parametrize("websockets", [True, False])
+def test_the_end_of_a_log_is_shown_however_the_connection_ends(
+    eqbench: Eqbench, fake: FakeCluster, websockets: bool
+) -> None:
+    fake.add(job("small", "FAILED", driver_exit_code=1))
+    fake.logs["eqbench-small-1"] = "x" * 100 + "THE REASON\n"
+    fake.lost_connections, fake.websockets = [20], websockets
+    answer = eqbench("logs", "small", "-f", "--address", fake.address)
+    assert (answer.code, answer.output) == (1, fake.logs["eqbench-small-1"])
+
+
+def test_a_log_whose_end_cannot_be_read(eqbench: Eqbench, fake: FakeCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    from eqbench.submission.job_server import JobServer, Unreachable
+
+    def unreadable(self: JobServer, job_id: str) -> str:
+        raise Unreachable("no answer")
+
+    monkeypatch.setattr(JobServer, "log", unreadable)
+    monkeypatch.setattr(following, "SECONDS_FOR_THE_REST", 0.05)
+    fake.add(job("small", "FAILED", driver_exit_code=1))
+    fake.lost_connections = [3]
+    answer = eqbench("logs", "small", "-f", "--address", fake.address)
+    assert answer.code == 1
+    assert "the end of the log is missing here; see: eqbench logs eqbench-small-1 --follow" in answer.output
+
+
+def test_a_log_without_websockets_is_followed(
+    eqbench: Eqbench, fake: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(following, "SECONDS_TO_RECONNECT", 0.05)
+    fake.add(job("small"))
+    fake.websockets, fake.logs["eqbench-small-1"] = False, "first\n"
+
+    def go_on() -> None:
+        time.sleep(0.3)
+        fake.logs["eqbench-small-1"] += "second\n"
+        fake.jobs["eqbench-small-1"].update(fake.ends_as)
+
+    writer = threading.Thread(target=go_on)
+    writer.start()
+    answer = eqbench("logs", "small", "-f", "--address", fake.address)
+    writer.join()
+    assert (answer.code, answer.output, answer.errors) == (0, "first\nsecond\n", "")
+
+
+def test_a_server_in_trouble_is_asked_again(eqbench: Eqbench, fake: FakeCluster) -> None:
+    fake.add(job("small"))
+    fake.lost_connections, fake.broken = [3], [503, 502, 500]
+    assert eqbench("logs", "small", "-f", "--address", fake.address).code == 0
+    fake.add(job("small", start=2))
+    fake.broken = [503]
+    answer = eqbench("cancel", "small", "--address", fake.address)
+    assert (answer.code, answer.errors, fake.broken) == (0, "", [])
+    with fake_cluster.answering(fake_cluster.page(b"busy", "503 Service Unavailable")) as address:
+        assert "HTTP 503: busy" in eqbench("status", "--address", address).message
+
+
+def test_a_connection_that_is_lost_after_long_is_made_again(fake: FakeCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    from eqbench.submission.job_server import JobServer
+
+    monkeypatch.setattr(following, "SECONDS_TO_RECONNECT", 1.0)
+    monkeypatch.setattr(following, "SECONDS_BETWEEN_TRIES", 0.01)
+    fake.add(job("small"))
+    fake.logs["eqbench-small-1"], fake.lost_connections, fake.broken = "log\n", [3], [503]
+    written: list[str] = []
+    started = time.monotonic()
+    now = time.monotonic
+
+    class Later:
+        """Time runs fast once the log has been opened."""
+
+        @staticmethod
+        def monotonic() -> float:
+            return now() + (600 if written else 0)
+
+        sleep = staticmethod(time.sleep)
+
+    monkeypatch.setattr(following, "time", Later)
+    assert following.follow(JobServer(fake.address, {}), "eqbench-small-1", written.append).ended
+    assert "".join(written) == "log\n"
+    assert now() - started < 30
 
 
 def test_a_cluster_that_does_not_come_back(monkeypatch: pytest.MonkeyPatch, eqbench: Eqbench) -> None:
@@ -497,6 +672,11 @@ def test_a_job_by_its_suites_name(eqbench: Eqbench, fake: FakeCluster) -> None:
     assert "there is no such job on the cluster (jobs of suites: small); did you mean 'small'?" in wrong.message
 
 
+def test_of_twins_the_one_that_runs_is_meant(eqbench: Eqbench, fake: FakeCluster) -> None:
+    fake.add(job("small", "RUNNING", 1), job("small", "SUCCEEDED", 2))
+    assert "job eqbench-small-1: stopped" in eqbench("cancel", "small", "--address", fake.address).output
+
+
 def test_cancel_waits_for_the_end(eqbench: Eqbench, fake: FakeCluster) -> None:
     fake.add(job("small"))
     answer = eqbench("cancel", "small", "--address", fake.address)
@@ -514,3 +694,33 @@ def test_doctor_of_a_cluster_as_a_job(eqbench: Eqbench, fake: FakeCluster) -> No
     assert fake.submitted[0]["entrypoint"] == "eqbench doctor --cluster --storage /shared"
     assert "which one?" in eqbench("doctor", "--cluster").message
     assert "is for --cluster" in eqbench("doctor", "--address", fake.address).message
+    assert "holds a user name or a password" in eqbench("doctor", "--storage", "s3://key:word@bucket").message
+    key = eqbench("doctor", "--cluster", "--address", fake.address, "--storage", "s3://key:word@bucket/runs")
+    assert "--storage s3://bucket/runs: holds a user name or a password" in key.message
+    assert len(fake.submitted) == 1
+
+
+@pytest.mark.parametrize("variable", ["RAY_API_SERVER_ADDRESS", "RAY_ADDRESS"])
+def test_doctor_of_the_cluster_of_the_environment(
+    eqbench: Eqbench, fake: FakeCluster, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    monkeypatch.setenv(variable, fake.address)
+    monkeypatch.setenv("EQBENCH_STORAGE", "/mine/runs")
+    answer = eqbench("doctor", "--cluster")
+    assert (answer.code, answer.errors) == (0, "")
+    assert fake.submitted[0]["entrypoint"] == "eqbench doctor --cluster"
+
+
+def test_findings_as_json_are_found_in_a_log_into_which_others_write(
+    eqbench: Eqbench, fake: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = "INFO job_manager.py -- Runtime env is setting up.\n[2026-08-07 12:00:00,123 W 99 99] core.cc:1: some\n"
+    findings = [{"name": "storage", "status": "problem", "found": "[x]", "fix": "y"}]
+    log = f"{before}{json.dumps(findings, indent=1)}\n[2026-08-07 12:00:00,123 W 99 99] core.cc:1: more\n[1]\n"
+    fake.said = log
+    fake.ends_as = {"status": "FAILED", "driver_exit_code": 3}
+    monkeypatch.setattr(following, "SECONDS_TO_CANCEL", 0.0)
+    answer = eqbench("doctor", "--cluster", "--json", "--address", fake.address)
+    assert (answer.code, json.loads(answer.output)) == (3, findings)
+    fake.said = before
+    assert "has printed no findings: INFO" in eqbench("doctor", "--cluster", "--json", "--address", fake.address).errors
