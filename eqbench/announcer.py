@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from ray import tune
+from ray import cloudpickle, tune
 
+from eqbench.cause import cause
 from eqbench.run_folder import RunFolder
 from eqbench.run_result import unsuccessful_result
 from eqbench.run_spec import RunSpec
@@ -60,7 +61,7 @@ class Announcer(tune.Callback):
         self._end(trial, ending.get("failure", ""), json.loads(ending.get("result", "null")))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._end(trial, "its process was lost, again and again", None)
+        self._end(trial, _why(trial), None)
 
     def _end(self, trial: Any, failure: str, result: dict[str, Any] | None) -> None:
         run, spec = self._run_of(trial)
@@ -81,3 +82,10 @@ class Announcer(tune.Callback):
     def _run_of(self, trial: Any) -> tuple[RunFolder, RunSpec]:
         path = trial.config["run"]
         return RunFolder(Path(path)), self._specs[path]
+
+
+def _why(trial: Any) -> str:
+    """Why a trial has failed for good, by the file that Ray has just written here; it reaches the storage later."""
+    with contextlib.suppress(Exception):  # none, or of a class that is not known here
+        return cause(cloudpickle.loads(Path(trial.pickled_error_file).read_bytes()))
+    return "its process was lost, again and again"

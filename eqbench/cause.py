@@ -7,15 +7,15 @@ import re
 from eqbench.errors import EqbenchError
 
 LONGEST = 500
-COLLATERAL = re.compile(r"[Cc]onnection (closed|reset|refused)|[Bb]roken pipe|NCCL|Gloo|gloo|watchdog")
-"""What the other workers of a group say when one of them is lost."""
+GLOO = re.compile(r"\[(enforce fail at )?\S*\bgloo/\S+:\d+\]|Gloo connect")
+"""How an error of Gloo begins, which has no type of its own."""
 
 
 def cause(error: BaseException) -> str:
     """The error that a worker raised, of several the one that led to the others; ours say what there is to say."""
     from ray.exceptions import OutOfMemoryError, RayActorError
 
-    failures = [_innermost(each) for each in getattr(error, "worker_failures", {}).values()] or [_innermost(error)]
+    failures = _failures(error)
     first = min(failures, key=_distance)
     if any(isinstance(each, OutOfMemoryError) for each in failures):
         return (
@@ -32,8 +32,18 @@ def cause(error: BaseException) -> str:
 
 
 def is_collateral(error: BaseException) -> bool:
-    """Whether this is what a worker says when another one of its group is lost."""
-    return bool(COLLATERAL.search(str(error)))
+    """Whether this is what a worker says when another one of its group is lost: an error of torch.distributed."""
+    names = {each.__name__ for each in type(error).__mro__}
+    return "DistError" in names or ("RuntimeError" in names and bool(GLOO.match(str(error))))
+
+
+def is_loss(error: BaseException) -> bool:
+    """Whether all that is known is that a worker was lost."""
+    return min(map(_distance, _failures(error))) > 0
+
+
+def _failures(error: BaseException) -> list[BaseException]:
+    return [_innermost(each) for each in getattr(error, "worker_failures", {}).values()] or [_innermost(error)]
 
 
 def _innermost(error: BaseException) -> BaseException:

@@ -62,6 +62,7 @@ class Checkpoints:
                 file.flush()
                 os.fsync(file.fileno())
             self._write_manifest(temporary, iteration)
+            _flush_folder(temporary)
             if final.exists():
                 self._discard(final)
             temporary.rename(final)

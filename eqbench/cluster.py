@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from eqbench.abandoned import free_abandoned
+from eqbench.abandoned import free_abandoned, freeing_our_own
 from eqbench.errors import EnvironmentProblem
 from eqbench.run_spec import Resources
 
@@ -69,7 +69,8 @@ def connected(verbose: bool = False) -> Iterator[None]:
         _require_state_api()
         if address:
             free_abandoned()
-        yield
+        with freeing_our_own():
+            yield
     finally:
         ray.shutdown()
 
@@ -158,12 +159,17 @@ def room_for(resources: Resources, runs: int) -> int:
         EnvironmentProblem: not even one, and the cluster does not grow.
     """
     nodes = node_resources()
-    if not any(may_grow(name) for name in _node_types()):
+    if not grows():
         return concurrency(resources, nodes)
     room = 0
     with contextlib.suppress(EnvironmentProblem):
         room = concurrency(resources, nodes)
     return max(room, min(runs, RUNS_WHILE_GROWING))
+
+
+def grows() -> bool:
+    """Whether the connected cluster has an autoscaler that may start more nodes."""
+    return any(may_grow(name) for name in _node_types())
 
 
 def may_grow(node_type: str) -> bool:

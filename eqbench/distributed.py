@@ -27,14 +27,14 @@ def mean(value: torch.Tensor) -> torch.Tensor:
     return value
 
 
-def any_rank(value: bool) -> bool:
-    """Whether `value` is true on any rank; all ranks learn the same."""
+def highest(*values: float) -> list[float]:
+    """The largest of each of `values` over all ranks."""
     if world_size() == 1:
-        return value
+        return [*values]
     device = torch.device("cuda") if dist.get_backend() == "nccl" else torch.device("cpu")
-    flag = torch.tensor(int(value), device=device)
-    dist.all_reduce(flag, dist.ReduceOp.MAX)
-    return bool(flag)
+    found = torch.tensor(values, dtype=torch.float64, device=device)
+    dist.all_reduce(found, dist.ReduceOp.MAX)
+    return found.tolist()
 
 
 def from_first_rank(value: T) -> T:

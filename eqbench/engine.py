@@ -8,9 +8,9 @@ start from the weights of others come after these.
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,15 +19,18 @@ from eqbench import cluster, environment
 from eqbench.errors import EnvironmentProblem
 from eqbench.interruption import interruptible
 from eqbench.origin import waves
+from eqbench.room import most_at_once
 from eqbench.run_folder import RunFolder, SuiteFolder
 from eqbench.run_result import unsuccessful_result
-from eqbench.run_spec import Resources, RunSpec
+from eqbench.run_spec import RunSpec
 from eqbench.storage import training
 from eqbench.storage.place import below
 from eqbench.trial import run_trial
 
 if TYPE_CHECKING:
     from eqbench.announcer import Watcher
+
+logger = logging.getLogger(__name__)
 
 TRIAL_DRIVER_RESOURCES: dict[str, float] = {"CPU": 0, "memory": 256 * 2**20, "node:__internal_head__": 1e-4}
 """On the head, which stays when a machine with workers goes."""
@@ -54,65 +57,82 @@ def remaining(specs: Sequence[RunSpec], folder: SuiteFolder) -> list[RunSpec]:
     return [spec for spec in specs if not folder.run(spec.run_id).finished]
 
 
-def plan_concurrency(specs: Sequence[RunSpec]) -> dict[Resources, int]:
-    """How many runs of each shape of resources may be in progress at once on the connected cluster.
+def room_for_all(specs: Sequence[RunSpec]) -> int:
+    """How many of these runs may be in progress at once on the connected cluster.
 
     Raises:
-        EnvironmentProblem: a run does not fit at all, and the cluster does not grow.
+        EnvironmentProblem: one of them does not fit at all, and the cluster does not grow.
     """
-    runs = Counter(spec.resources for spec in specs)
-    return {resources: cluster.room_for(resources, number) for resources, number in runs.items()}
+    nodes = cluster.node_resources()
+    if cluster.grows():
+        return max(most_at_once([spec.resources for spec in specs], nodes), min(len(specs), cluster.RUNS_WHILE_GROWING))
+    for resources in {spec.resources: None for spec in specs}:
+        cluster.concurrency(resources, nodes)
+    return most_at_once([spec.resources for spec in specs], nodes)
 
 
-def execute(specs: Sequence[RunSpec], folder: SuiteFolder, watchers: Sequence[Watcher] = ()) -> Summary:
+def execute(
+    specs: Sequence[RunSpec],
+    folder: SuiteFolder,
+    watchers: Sequence[Watcher] = (),
+    say: Callable[[str], None] = logger.warning,
+) -> Summary:
     """Train `specs` on the connected Ray; an interrupt (Ctrl-C, SIGTERM) ends it cleanly.
+
+    Args:
+        watchers: hear of every run.
+        say: hears, in a sentence, that runs have been waiting for nodes.
 
     Raises:
         EnvironmentProblem: a run asks for more than the cluster has.
     """
-    shapes = plan_concurrency(specs)
-    groups = [[spec for spec in wave if spec.resources == shape] for wave in waves(specs) for shape in shapes]
+    room_for_all(specs)
     interrupted = False
     results = _Results()
-    scratch = training.scratch(folder.path)
-    training.remove_scratch(folder.path)  # of a call that was killed
-    try:
-        with interruptible():
-            for group in filter(None, groups):
-                at_once = shapes[group[0].resources]
-                _tune(group, folder, below(scratch, f"{time.time_ns()}"), at_once, [results, *watchers])
-    except KeyboardInterrupt:
-        interrupted = True
-        stop_everything()
-        mark_killed(specs, folder, watchers)
-    finally:
-        training.remove_scratch(folder.path)
+    with training.scratch(folder.path) as scratch:
+        try:
+            with interruptible():
+                for wave in waves(specs):
+                    _tune(wave, folder, below(scratch, f"{time.time_ns()}"), [results, *watchers], say)
+        except KeyboardInterrupt:
+            interrupted = True
+            stop_everything()
+            mark_killed(specs, folder, watchers)
     return summarize(specs, folder, interrupted, results.status)
 
 
 def _tune(
-    specs: Sequence[RunSpec], folder: SuiteFolder, scratch: str, at_once: int, watchers: Sequence[Watcher]
+    specs: Sequence[RunSpec],
+    folder: SuiteFolder,
+    scratch: str,
+    watchers: Sequence[Watcher],
+    say: Callable[[str], None],
 ) -> None:
     from ray import tune
 
     from eqbench.announcer import Announcer
+    from eqbench.run_queue import RunQueue
 
-    paths = [str(folder.run(spec.run_id).path) for spec in specs]
+    paths = {str(folder.run(spec.run_id).path): spec for spec in specs}
     tuner = tune.Tuner(
         tune.with_resources(run_trial, TRIAL_DRIVER_RESOURCES),
         param_space={
-            "run": tune.grid_search(paths),
             "scratch": scratch,
             **training.for_workers(folder.path),
             "folder": str(Path.cwd()),
             "code": environment.git_state(),
         },
-        tune_config=tune.TuneConfig(max_concurrent_trials=at_once, reuse_actors=True),
+        tune_config=tune.TuneConfig(
+            search_alg=RunQueue(paths, cluster.grows(), say),
+            num_samples=len(paths),
+            max_concurrent_trials=len(paths),  # the queue knows better; without it, Tune starts one after the other
+            reuse_actors=True,
+        ),
         run_config=tune.RunConfig(
             name=f"tune-{len(paths)}-{time.time_ns()}",
             storage_path=scratch,
             verbose=0,
-            callbacks=[Announcer(dict(zip(paths, specs, strict=True)), watchers)],
+            callbacks=[Announcer(paths, watchers)],
             failure_config=tune.FailureConfig(max_failures=TRIAL_DRIVER_FAILURES),
         ),
     )

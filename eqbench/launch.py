@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,9 +95,8 @@ def launch(what: Launch, console: Console) -> engine.Summary:
         origin.check_finished(todo, what.storage)
         if todo:
             with cluster.connected(what.verbose):
-                at_once = engine.plan_concurrency(todo)
-                rate = ", then ".join(f"{min(runs, len(todo))} at once" for runs in at_once.values())
-                console.print(f"{rate}; results in {shown(folder.path)}", highlight=False, soft_wrap=True)
+                at_once = engine.room_for_all(todo)
+                console.print(f"{at_once} at once; results in {shown(folder.path)}", highlight=False, soft_wrap=True)
                 what.write_plan()
                 publish(folder.path, [folder.run(spec.run_id).path for spec in todo])
                 tracker = Tracker(uri, folder) if what.mlflow else NullTracker()
@@ -120,7 +119,7 @@ def _run(
     status = "FAILED"
     try:
         with Follower(tracker) as follower, progress_for(console, len(todo)) as progress:
-            summary = engine.execute(todo, folder, [mirror, progress, _Tracking(follower)])
+            summary = engine.execute(todo, folder, [mirror, progress, _Tracking(follower)], _say_on(console))
         status = "KILLED" if summary.interrupted else "FAILED" if summary.failed or summary.unfinished else "FINISHED"
     except KeyboardInterrupt:
         status = "KILLED"
@@ -131,6 +130,13 @@ def _run(
     if summary.interrupted:
         raise KeyboardInterrupt
     return engine.summarize(specs, folder, known=summary.status)
+
+
+def _say_on(console: Console) -> Callable[[str], None]:
+    def say(sentence: str) -> None:
+        console.print(sentence, highlight=False, markup=False, soft_wrap=True)
+
+    return say
 
 
 def _say_if_behind(reasons: Sequence[str], console: Console) -> None:

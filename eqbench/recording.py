@@ -53,20 +53,34 @@ class Recorder:
         self._samples_since = 0
         self._recorded = self._snapshot_of = 0
 
-    def start(self, iteration: int) -> None:
-        """Training begins after `iteration`; later records, left by a killed attempt, are dropped."""
+    def start(self, iteration: int, evaluated: bool = True, since: Mapping[str, Any] | None = None) -> None:
+        """Training begins after `iteration`; later records, left by a killed attempt, are dropped.
+
+        Args:
+            iteration: of the checkpoint.
+            evaluated: whether an evaluation after that iteration, if there was one, is before its checkpoint.
+            since: what `since_record` was then; by default the iteration is that of a record.
+        """
         self._samples_since = self._budget.samples_after(iteration)
         self._since = time.perf_counter()
         self._recorded = iteration
+        if since:
+            sums = since["loss_sums"]
+            same = len(sums) == distributed.world_size()
+            self._loss_sum += sums[distributed.rank()] if same else sum(sums) / len(sums)
+            self._iterations, self._recorded = iteration - since["iteration"], since["iteration"]
         if self.writes:
-            # The last checkpoint is written before the last evaluation, every other one after its evaluation.
-            self.folder.rewind_to(iteration, evaluated=iteration < self._budget.iterations)
+            self.folder.rewind_to(iteration, evaluated=evaluated)
             write_atomically(self.folder.path / "dataset.json", json.dumps(self._describe_data()) + "\n")
 
     def add(self, loss: torch.Tensor) -> None:
         """One optimizer step's loss on this rank, already divided by the step's normalizer."""
         self._loss_sum += loss
         self._iterations += 1
+
+    def since_record(self) -> dict[str, Any]:
+        """What the next record is made of: the iteration of the last one and, on the first rank, each rank's loss."""
+        return {"iteration": self._recorded, "loss_sums": distributed.gather_to_first_rank(self._loss_sum.item())}
 
     def record(self, iteration: int, lr: float) -> float:
         """Write the training metrics since the last record; returns the mean training loss."""

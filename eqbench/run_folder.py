@@ -100,7 +100,7 @@ class RunFolder:
     # -- events --------------------------------------------------------------------------------------------------
 
     def append_event(self, iteration: int, samples: int, metrics: Mapping[str, float]) -> None:
-        """Add one record, on a line of its own also where a crash has cut off the line before.
+        """Add one record, on a line of its own also where a crash has cut off the line before; it is on disk then.
 
         Raises:
             OSError: it could not be written completely.
@@ -113,6 +113,8 @@ class RunFolder:
                 if file.tell() and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n":
                     line = b"\n" + line
                 file.write(line)
+                file.flush()
+                os.fsync(file.fileno())
         except OSError as error:
             error.filename = str(self.events_file)
             raise

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +19,10 @@ from pathlib import Path
 from eqbench import distributed
 from eqbench.run_folder import RunFolder
 
-ITERATIONS_BETWEEN_AGREEMENTS = 8
+logger = logging.getLogger(__name__)
+
+ITERATIONS_BETWEEN_AGREEMENTS = 64
+"""At most, however short a step is: later ones may be longer."""
 SECONDS_BETWEEN_NOTICES = 2.0
 SECONDS_OF_AN_EVALUATION = 4 * 3600
 """At most: the other workers wait for the first one, which has it done."""
@@ -47,16 +52,17 @@ class Watched(Supervision):
     Args:
         seconds: within which a step has to finish.
         file: gets the stacks of a process that was ended.
-        notice: whether a machine of the run has been told that it will go; asked every few iterations.
+        notice: how many machines of the run have been told that they will go; asked about every two seconds.
     """
 
-    def __init__(self, seconds: float, file: Path, notice: Callable[[], bool] | None = None) -> None:
+    def __init__(self, seconds: float, file: Path, notice: Callable[[], int] | None = None) -> None:
         self._seconds = seconds
         self._between = min(1.0, seconds / 10)
         self._file = file.open("ab")
         self._notice = notice
-        self._told = False
+        self._told = 0.0
         self._armed = float("-inf")
+        self._agreed, self._every, self._since = 0, 1, time.monotonic()
 
     def stepped(self) -> None:
         now = time.monotonic()
@@ -71,27 +77,33 @@ class Watched(Supervision):
         self._arm(self._seconds)
 
     def leaving(self, iteration: int) -> bool:
-        if self._notice is None or self._told or iteration % ITERATIONS_BETWEEN_AGREEMENTS:
+        if self._notice is None or iteration - self._agreed < self._every:
             return False
-        self._told = distributed.any_rank(self._notice())
-        return self._told
+        now = time.monotonic()
+        told, going, seconds = self._told, *distributed.highest(self._notice(), (now - self._since) / self._every)
+        enough = int(SECONDS_BETWEEN_NOTICES / max(seconds, 1e-9))
+        self._every = max(1, min(enough, 2 * self._every, ITERATIONS_BETWEEN_AGREEMENTS))
+        self._agreed, self._since, self._told = iteration, now, going
+        return going > told
 
     def close(self) -> None:
         """Stop watching."""
         faulthandler.cancel_dump_traceback_later()
         self._file.close()
-        if not Path(self._file.name).stat().st_size:
-            Path(self._file.name).unlink()
+        path = Path(self._file.name)
+        with contextlib.suppress(OSError):  # no reason to fail: it may be gone
+            if not path.stat().st_size:
+                path.unlink()
 
     def _arm(self, seconds: float) -> None:
         faulthandler.dump_traceback_later(seconds, file=self._file, exit=True)
 
 
 @contextlib.contextmanager
-def watching(run: RunFolder, minutes: float, notice: Callable[[], bool] | None = None) -> Iterator[Supervision]:
+def watching(run: RunFolder, minutes: float, notice: Callable[[], int] | None = None) -> Iterator[Supervision]:
     """Watch over the loop of this worker while it trains `run`; `minutes` is what a step may take at most."""
     run.path.mkdir(parents=True, exist_ok=True)
-    watched = Watched(60 * minutes, run.path / f"stuck_rank{distributed.rank()}.txt", notice)
+    watched = Watched(60 * minutes, run.path / f"stuck_rank{distributed.rank()}_{os.getpid()}.txt", notice)
     try:
         watched.stepped()
         yield watched
@@ -99,36 +111,53 @@ def watching(run: RunFolder, minutes: float, notice: Callable[[], bool] | None =
         watched.close()
 
 
-def stuck(run: RunFolder) -> list[str]:
-    """A sentence for each worker of the run that was ended because it stood still."""
-    files = [file for file in sorted(run.path.glob("stuck_rank*.txt")) if file.stat().st_size]
+def stuck(run: RunFolder, *, lately: bool = False) -> list[str]:
+    """A sentence for each worker of the run that was ended because it stood still; `lately`: in the last attempt."""
+    since = run.state_file.stat().st_mtime_ns if lately and run.state_file.exists() else 0
+    files = []
+    for file in sorted(run.path.glob("stuck_rank*.txt")):
+        with contextlib.suppress(FileNotFoundError):  # a worker of the group before has ended meanwhile
+            status = file.stat()
+            files += [file] if status.st_size and status.st_mtime_ns >= since else []
     if not files:
         return []
     minutes = run.read_spec().resources.stuck_minutes
     return [
-        f"{file.stem.removeprefix('stuck_').replace('rank', 'rank ')} did not finish a step within {minutes:g} min and "
-        f"was ended; where it stood: {file}"
+        f"rank {file.stem.removeprefix('stuck_rank').partition('_')[0]} did not finish a step within {minutes:g} min "
+        f"and was ended; where it stood: {file}"
         for file in files
     ]
 
 
-class PreemptionNotice:
-    """Whether Ray Train knows that a node of the worker group will go: a spot machine's notice, a node being drained.
+class PreemptionNotice(threading.Thread):
+    """How many nodes of the worker group will go, by what Ray Train knows: spot machines, nodes being drained.
 
     Ray's answer is a barrier of all workers, so that they agree; a thread of each worker asks for it now and then.
     """
 
     def __init__(self) -> None:
-        self._came = threading.Event()
-        threading.Thread(target=self._ask, name="preemption-notice", daemon=True).start()
+        super().__init__(name="preemption-notice", daemon=True)
+        self._going = 0
+        self._closed = threading.Event()
+        self.start()
 
-    def __call__(self) -> bool:
-        return self._came.is_set()
+    def __call__(self) -> int:
+        return self._going
 
-    def _ask(self) -> None:
+    def close(self) -> None:
+        """Ask no more: the worker is ending, and with it the group."""
+        self._closed.set()
+
+    def run(self) -> None:
         from ray.train import get_preemption_info
 
-        with contextlib.suppress(Exception):  # the worker group is ending: nobody is asked any more
-            while not self._came.wait(SECONDS_BETWEEN_NOTICES):
-                if get_preemption_info() is not None:
-                    self._came.set()
+        said = False
+        while not self._closed.wait(SECONDS_BETWEEN_NOTICES):
+            try:
+                info = get_preemption_info()
+                self._going = len(info.preempted_node_ids) if info else 0
+                said = False
+            except Exception as error:
+                if not (said or self._closed.is_set()):
+                    logger.warning("no notice of a machine that will go is heard: %s: %s", type(error).__name__, error)
+                said = True

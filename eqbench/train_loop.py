@@ -29,7 +29,7 @@ from eqbench.recording import Recorder
 from eqbench.run_folder import RunFolder
 from eqbench.run_spec import RunSpec
 from eqbench.seeding import seed_everything
-from eqbench.storage.training import fetch_checkpoint
+from eqbench.storage.training import fetch_checkpoint, manifest_digest
 from eqbench.supervision import UNWATCHED, Supervision
 from eqbench.tasks.base import Evaluation, Evaluator, Task
 from eqbench.trainer import Trainer
@@ -62,55 +62,90 @@ def train(
     Raises:
         TrainingFailed: a gradient was not finite.
     """
-    config, budget = spec.train, spec.budget
-    task, trainer = prepare(spec, folder, device)
-    checkpoints = Checkpoints(folder.checkpoints)
-    first, elapsed, warnings = restore(trainer, checkpoints)
+    budget = spec.budget
+    with watch.evaluating():  # the store that has the checkpoint may be away for a while
+        task, trainer = prepare(spec, folder, device)
+        first, progress, warnings = restore(trainer, Checkpoints(folder.checkpoints))
+    pending = progress.get("pending", first == budget.iterations)  # an evaluation: most are before their checkpoint
     warnings += cautions(trainer, task, folder)
     recorder = Recorder(folder, task, trainer.model, device, budget, spec.data.params.get("root"))
-    recorder.start(first)
+    recorder.start(first, not pending, progress.get("since_record"))
     batches = training_batches(task, spec, first, device)
     network = trainer.distribute()
-    clock = Stopwatch(elapsed)
-    saved = time.monotonic()
+    clock = Stopwatch(progress.get("elapsed", 0.0))
+    saver = Saver(trainer, recorder, clock, warnings)
+    tell = clock.paused()(evaluated)
+    judged = task, trainer.evaluated, spec, folder, device
+    if pending and first < budget.iterations:
+        warnings += look(recorder, first, clock, watch, *judged)
+        tell(first)
     for iteration in range(first, budget.iterations):
-        lr = begin(iteration, spec, trainer)
-        normalizer = budget.samples_of(iteration) / distributed.world_size()
+        lr, normalizer = begin(iteration, spec, trainer)
         recorder.add(trainer.step(network, task, batches, normalizer, iteration))
         watch.stepped()
-
         done = iteration + 1
-        epoch, within_epoch = divmod(done, budget.iterations_per_epoch)
-        last = done == budget.iterations
-        leaving = watch.leaving(done)
-        if within_epoch and not last and not leaving and done % spec.resources.record_every:
+        due, looks, ends = milestones(spec, done)
+        if due:
+            recorder.record(done, lr)
+        if (leaving := watch.leaving(done)) and (looks or not due):
+            saver.write(done, pending=looks, since_record=recorder.since_record())
+        if not due:
             continue
-        recorder.record(done, lr)
-        if looked := not within_epoch and not last and epoch % config.evaluate_every_epochs == 0:
-            with clock.paused(), watch.evaluating():
-                warnings += look(recorder, done, evaluate, task, trainer.evaluated, spec, folder, device)
-        overdue = leaving or time.monotonic() - saved >= 60 * spec.resources.checkpoint_minutes
-        if recorder.writes and (overdue or last or not within_epoch):
-            warnings += save(checkpoints, done, trainer.state_dict() | {"elapsed": clock.seconds})
-            saved = time.monotonic()
-        if looked:
-            with clock.paused():
-                evaluated(done)
-
+        if looks:
+            warnings += look(recorder, done, clock, watch, *judged)
+        if leaving or ends or saver.idle >= 60 * spec.resources.checkpoint_minutes:
+            saver.write(done)
+        if looks:
+            tell(done)
     trainer.check_weights()
     with watch.evaluating():
-        outcome = conclude(warnings, recorder, clock, task, trainer.evaluated, spec, folder, device)
+        outcome = conclude(warnings, recorder, clock, *judged)
     evaluated(budget.iterations)
     return outcome
 
 
-def begin(iteration: int, spec: RunSpec, trainer: Trainer) -> float:
-    """Random states and learning rate of a step; returns the latter."""
+class Saver:
+    """Writes checkpoints on the first rank; when one fails, training goes on with that before and `warnings` say so."""
+
+    def __init__(self, trainer: Trainer, recorder: Recorder, clock: Stopwatch, warnings: list[str]) -> None:
+        self._checkpoints = Checkpoints(recorder.folder.checkpoints)
+        self._trainer, self._recorder, self._clock, self._warnings = trainer, recorder, clock, warnings
+        self._saved = time.monotonic()
+
+    @property
+    def idle(self) -> float:
+        """Seconds since the last one."""
+        return time.monotonic() - self._saved
+
+    def write(self, iteration: int, **more: Any) -> None:
+        """Write the checkpoint of `iteration`, with `more`: what training has left to do there, at a notice."""
+        if not self._recorder.writes:
+            return
+        try:
+            state = self._trainer.state_dict() | {"elapsed": self._clock.seconds, **more}
+            self._checkpoints.save(iteration, state)
+        except CheckpointError as error:
+            logger.warning("%s; training goes on with the previous checkpoint", error)
+            self._warnings.append(str(error))
+        self._saved = time.monotonic()
+
+
+def milestones(spec: RunSpec, done: int) -> tuple[bool, bool, bool]:
+    """Whether after `done` iterations a record is due, an evaluation on the way, and a checkpoint in any case."""
+    epoch, within_epoch = divmod(done, spec.budget.iterations_per_epoch)
+    last = done == spec.budget.iterations
+    looks = not within_epoch and not last and epoch % spec.train.evaluate_every_epochs == 0
+    ends = last or not within_epoch
+    return ends or done % spec.resources.record_every == 0, looks, ends
+
+
+def begin(iteration: int, spec: RunSpec, trainer: Trainer) -> tuple[float, float]:
+    """Random states and learning rate of a step; returns the latter, and the divisor of this worker's losses."""
     seed_everything(spec.seed, iteration, distributed.rank())
     factor = optimization.lr_factor(spec.train.schedule, iteration, spec.budget.iterations)
     lr = spec.train.optimizer.lr * factor
     optimization.set_lr(trainer.optimizer, lr)
-    return lr
+    return lr, spec.budget.samples_of(iteration) / distributed.world_size()
 
 
 def conclude(
@@ -131,13 +166,14 @@ def conclude(
     return Outcome(evaluation, costs, recorder.skipped_steps, warnings + evaluation.warnings)
 
 
-def look(recorder: Recorder, iteration: int, evaluate: Callable[..., Evaluation], *arguments: Any) -> list[str]:
+def look(recorder: Recorder, iteration: int, clock: Stopwatch, watch: Supervision, *judged: Any) -> list[str]:
     """Record an evaluation on the way; when that fails, training goes on and the reason is returned."""
-    try:
-        recorder.evaluation(iteration, evaluate(*arguments))
-    except EvaluationFailed as error:
-        logger.warning("after %d iterations: %s; training goes on", iteration, error)
-        return [f"after {iteration} iterations: {error}"]
+    with clock.paused(), watch.evaluating():
+        try:
+            recorder.evaluation(iteration, evaluate(*judged))
+        except EvaluationFailed as error:
+            logger.warning("after %d iterations: %s; training goes on", iteration, error)
+            return [f"after {iteration} iterations: {error}"]
     return []
 
 
@@ -200,11 +236,11 @@ def training_batches(task: Task, spec: RunSpec, first: int, device: torch.device
     return (_to(batch, device, channels_last=train.channels_last) for batch in loader)
 
 
-def restore(trainer: Trainer, checkpoints: Checkpoints) -> tuple[int, float, list[str]]:
+def restore(trainer: Trainer, checkpoints: Checkpoints) -> tuple[int, dict[str, Any], list[str]]:
     """Load the newest intact checkpoint, the same on all ranks.
 
     Returns:
-        Its iteration, the seconds of training behind it, and warnings about damaged checkpoints.
+        Its iteration, what else it says of the training behind it, and warnings about damaged checkpoints.
     """
     iteration: int = 0
     state: dict[str, Any] = {}
@@ -214,23 +250,15 @@ def restore(trainer: Trainer, checkpoints: Checkpoints) -> tuple[int, float, lis
         iteration, state, warnings = checkpoints.load_newest()
         for warning in warnings:
             logger.warning("%s; continuing from iteration %d", warning, iteration)
-    iteration = distributed.from_first_rank(iteration)
+    progress: dict[str, Any] = {key: state[key] for key in ("elapsed", "pending", "since_record") if key in state}
+    known = iteration, progress, manifest_digest(checkpoints.path(iteration))
+    iteration, progress, digest = distributed.from_first_rank(known)
     if iteration and not state:
-        fetch_checkpoint(checkpoints.folder, iteration)
+        fetch_checkpoint(checkpoints.folder, iteration, digest)
         state = checkpoints.load(iteration)
     if state:
         trainer.load_state_dict(state)
-    return iteration, float(state.get("elapsed", 0.0)), warnings
-
-
-def save(checkpoints: Checkpoints, iteration: int, state: dict[str, Any]) -> list[str]:
-    """Write a checkpoint; when that fails, training goes on with the previous one and the reason is returned."""
-    try:
-        checkpoints.save(iteration, state)
-    except CheckpointError as error:
-        logger.warning("%s; training goes on with the previous checkpoint", error)
-        return [str(error)]
-    return []
+    return iteration, progress, warnings
 
 
 def _share_buffers(model: nn.Module) -> None:

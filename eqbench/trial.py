@@ -13,7 +13,8 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Any
 
 from eqbench import stopping, supervision, value_schedule
-from eqbench.cause import cause, is_collateral
+from eqbench.cause import cause, is_collateral, is_loss
+from eqbench.errors import EnvironmentProblem, EqbenchError
 from eqbench.run_folder import RunFolder
 from eqbench.run_result import evaluations, finished_result
 from eqbench.run_spec import RunSpec
@@ -39,9 +40,10 @@ def run_trial(config: dict[str, Any]) -> None:
     from ray import tune
     from ray.exceptions import RayActorError
 
-    run = training.run_here(config)
-    if not run.spec_file.exists():
-        tune.report({"ended": True, "failure": f"{run.path} is not there: --storage must be shared by all machines"})
+    try:
+        run = _planned(config)
+    except (EqbenchError, OSError) as error:
+        tune.report({"ended": True, "failure": str(error)})
         return
     spec = run.read_spec()
     fitting = ThreadPoolExecutor(max_workers=1).submit(_fit, spec, config)
@@ -49,20 +51,41 @@ def run_trial(config: dict[str, Any]) -> None:
     with following(run.path):
         while not fitting.done():
             wait([fitting], timeout=SECONDS_BETWEEN_LOOKS)
-            for iteration, metrics in evaluations(run, after=reported).items():
-                reported = iteration
-                tune.report(report_of(spec, iteration, metrics))
+            reported = _report(run, spec, reported)
+    _report(run, spec, reported)
     try:
         ending = fitting.result()
     except RayActorError:  # a helper process of Ray was lost, not a worker: Tune starts the trial again
         raise
     except Exception as error:
-        reasons = [*supervision.stuck(run), cause(error)]
+        reasons = [*(supervision.stuck(run, lately=True) if is_loss(error) else []), cause(error)]
         ending = {"failure": reasons[0], "traceback": traceback.format_exc()}
     if "failure" in ending:
         _write_error(run, ending)
         suite_mirror.try_to_settle(run.path)
     tune.report({"ended": True, **ending})
+
+
+def _planned(config: Mapping[str, Any]) -> RunFolder:
+    """The run of a trial.
+
+    Raises:
+        EnvironmentProblem: what the driver has planned cannot be read here.
+    """
+    run = training.run_here(config)
+    if not run.spec_file.exists():
+        raise EnvironmentProblem(f"{run.path} is not there: --storage must be shared by all machines")
+    return run
+
+
+def _report(run: RunFolder, spec: RunSpec, reported: int) -> int:
+    """Let Ray Tune hear of the evaluations after iteration `reported`; the newest of which it has heard."""
+    from ray import tune
+
+    for iteration, metrics in evaluations(run, after=reported).items():
+        reported = iteration
+        tune.report(report_of(spec, iteration, metrics))
+    return reported
 
 
 def report_of(spec: RunSpec, iteration: int, metrics: dict[str, float]) -> dict[str, Any]:
@@ -86,9 +109,10 @@ def run_alone(config: dict[str, Any]) -> None:
 
     with contextlib.suppress(FileNotFoundError):  # another machine of a cluster; there, Ray has set the folder
         os.chdir(config["folder"])
-    run = training.run_here(config)
-    if not run.spec_file.exists():
-        tune.report({"ended": True, "failure": f"{run.path} is not there: --storage must be shared by all machines"})
+    try:
+        run = _planned(config)
+    except (EqbenchError, OSError) as error:
+        tune.report({"ended": True, "failure": str(error)})
         return
     spec = run.read_spec()
     device = torch.device("cuda", 0) if get_gpu_ids() else torch.device("cpu")
@@ -169,15 +193,18 @@ def _worker(config: dict[str, Any]) -> dict[str, str]:
     One that has lost the connection to another waits until Ray knows of the lost one, and is then ended with the rest
     of the group. Ray must not hear from it first: it would take a preempted machine for an error of the training.
     """
+    from ray.train import get_context
+
     try:
-        return _train_as_worker(config)
+        with contextlib.closing(supervision.PreemptionNotice()) as notice:
+            return _train_as_worker(config, notice)
     except Exception as error:
-        if is_collateral(error):
+        if is_collateral(error) and get_context().get_world_size() > 1:
             time.sleep(SECONDS_UNTIL_A_LOSS_IS_KNOWN)
         raise
 
 
-def _train_as_worker(config: dict[str, Any]) -> dict[str, str]:
+def _train_as_worker(config: dict[str, Any], notice: Callable[[], int]) -> dict[str, str]:
     """The first worker's ending reaches the driver through Ray, as what it returns: a file that another machine has
     just written may not be visible there yet.
     """
@@ -192,7 +219,7 @@ def _train_as_worker(config: dict[str, Any]) -> dict[str, str]:
     alone = context.get_world_size() == 1
     spec = run.read_spec()
     with run.exclusively() if first else contextlib.nullcontext(), training.mirrored(run, first) as unwritten:
-        with supervision.watching(run, spec.resources.stuck_minutes, supervision.PreemptionNotice()) as watch:
+        with supervision.watching(run, spec.resources.stuck_minutes, notice) as watch:
             device = ray.train.torch.get_device()
             failure = train_and_record(run, device, code=config["code"], first=first, alone=alone, watch=watch)
         if first:

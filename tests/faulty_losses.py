@@ -10,6 +10,7 @@ from pathlib import Path
 
 from eqbench.losses.batch import Batch, Terms
 from eqbench.losses.cross_entropy import CrossEntropy
+from eqbench.supervision import PreemptionNotice
 
 
 class Breaks(CrossEntropy):
@@ -82,6 +83,6 @@ class MeetsNotice(Waits):
     def terms(self, batch: Batch) -> Terms:
         if self._steps == 2 and not (self._folder / "noticed").exists():
             (self._folder / f"ready-{os.getpid()}").touch()
-            while any(thread.name == "preemption-notice" for thread in threading.enumerate()):
+            while not any(isinstance(thread, PreemptionNotice) and thread() for thread in threading.enumerate()):
                 time.sleep(0.02)
         return super().terms(batch)

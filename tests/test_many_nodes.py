@@ -19,7 +19,6 @@ from eqbench import cluster, engine
 from eqbench.run_folder import RunFolder, SuiteFolder
 from eqbench.run_spec import RunSpec
 from eqbench.suite import load_suite
-from eqbench.supervision import ITERATIONS_BETWEEN_AGREEMENTS
 from eqbench.trial import train_and_record
 
 pytestmark = pytest.mark.ray
@@ -170,7 +169,7 @@ def test_a_node_goes_with_notice_and_fewer_workers_go_on(nodes: Nodes) -> None:
         nodes.announce_the_end_of(node, seconds=20)
         run.pids("waiting", 2)
         (run.place / "noticed").touch()
-        assert run.run.newest_checkpoint == ITERATIONS_BETWEEN_AGREEMENTS
+        assert 3 <= run.run.newest_checkpoint <= 4
         small_suites.until(lambda: not psutil.pid_exists(max(pids)), "the time is up", PATIENCE_SECONDS)
         nodes.kill(node)
         (run.place / "wait").unlink()

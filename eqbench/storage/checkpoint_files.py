@@ -58,3 +58,15 @@ def parsed(content: bytes | None) -> dict[str, Any]:
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def number_in(found: Mapping[str, Any], key: str) -> float:
+    """The number that an object holds; 0 where that is none, or none that has to do with seconds or attempts.
+
+    >>> [number_in({"attempt": held}, "attempt") for held in (2, 1.5, None, "x", True, float("nan"), 10**400)]
+    [2.0, 1.5, 0.0, 0.0, 0.0, 0.0, 0.0]
+    """
+    held = found.get(key)
+    if isinstance(held, bool) or not isinstance(held, int | float):
+        return 0.0
+    return float(held) if abs(held) < 1 << 53 else 0.0  # which nan is not

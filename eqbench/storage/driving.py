@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eqbench.errors import EnvironmentProblem, EqbenchError
-from eqbench.storage import suite_mirror
+from eqbench.errors import EqbenchError
+from eqbench.storage import suite_mirror, training
 from eqbench.storage.lease import FILE as LEASE_FILE
 from eqbench.storage.lease import Lease, holder_of
-from eqbench.storage.place import place_of
+from eqbench.storage.place import located, place_of
 
 if TYPE_CHECKING:
     from eqbench.run_folder import RunFolder
@@ -28,6 +28,7 @@ class Following:
 
     def __init__(self) -> None:
         self._runs: set[Path] = set()
+        self._unread: set[Path] = set()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._work, name="eqbench-mirror", daemon=True)
 
@@ -36,6 +37,7 @@ class Following:
 
     def remove(self, run: Path) -> None:
         self._runs.discard(run)
+        self._unread.discard(run)
 
     def __enter__(self) -> Following:
         self._thread.start()
@@ -45,21 +47,22 @@ class Following:
         self._stop.set()
         self._thread.join()
 
-    def look(self) -> None:
-        """Read what has changed, once."""
-        for run in list(self._runs):
-            suite_mirror.fetch_run(run)
-
     def _work(self) -> None:
-        said = False
         while not self._stop.wait(SECONDS_BETWEEN_LOOKS):
-            try:
-                self.look()
-                said = False
-            except (EqbenchError, OSError) as error:
-                if not said:
-                    logger.warning("%s; looking again", error)
-                said = True
+            for run in list(self._runs):
+                if self._stop.is_set():
+                    return
+                self._look(run)
+
+    def _look(self, run: Path) -> None:
+        """Read what has changed of a run; that it cannot be read is said once."""
+        try:
+            suite_mirror.fetch_run(run)
+            self._unread.discard(run)
+        except Exception as error:
+            if not self._unread:
+                logger.warning("%s: %s; looking again", type(error).__name__, error)
+            self._unread.add(run)
 
 
 @contextlib.contextmanager
@@ -72,7 +75,7 @@ def following(run: Path) -> Iterator[None]:
         thread.add(run)
         yield
     with contextlib.suppress(EqbenchError, OSError):
-        thread.look()
+        suite_mirror.fetch_run(run, suite_mirror.PATIENCE_SECONDS)
 
 
 class Driving:
@@ -101,7 +104,8 @@ class DrivingMirror(Driving):
 
     def ended(self, run: RunFolder, spec: RunSpec, result: dict[str, Any]) -> None:
         self._following.remove(run.path)
-        suite_mirror.try_to_settle(run.path)
+        if not self._lease.lost:
+            suite_mirror.try_to_settle(run.path)
 
 
 @contextlib.contextmanager
@@ -109,32 +113,42 @@ def driving(suite: Path) -> Iterator[Driving]:
     """Drive the suite whose folder's lock is held; what its mirror has is read before, what changed is written after.
 
     Raises:
-        EnvironmentProblem: another machine drives it, or the place behind the URI cannot be written.
+        EnvironmentProblem: another machine drives it, or does since; or the place behind the URI cannot be written.
     """
-    place = place_of(suite)
-    if place is None or (remote := place.remote) is None:
+    if (there := located(suite)) is None:
+        training.remove_leftovers(suite)
         yield Driving()
         return
-    lease = Lease(remote, suite.relative_to(place.local).as_posix(), suite)
+    lease = Lease(*there, suite)
     lease.acquire()
     try:
+        training.remove_leftovers(suite)
         suite_mirror.fetch_suite(suite)
-        with Following() as following:
-            mirror = DrivingMirror(lease, following)
-            yield mirror
-    finally:
-        lost = lease.lost
         try:
-            if not lost:
-                suite_mirror.publish(suite, suite_mirror.runs_in(suite))
-            lease.release()
-        except EnvironmentProblem as error:
-            logger.warning("%s: not level with %s (%s); running again writes the rest", suite, place.shown, error)
+            with Following() as following:
+                yield DrivingMirror(lease, following)
+        except Exception:
+            lease.check()  # Ray Tune makes an error of its own of what a watcher raises
+            raise
+        else:
+            lease.check()
+        finally:
+            if not lease.lost:
+                _publish(suite)
+    finally:
+        lease.release()
+
+
+def _publish(suite: Path) -> None:
+    try:
+        suite_mirror.publish(suite, suite_mirror.runs_in(suite))
+    except (EqbenchError, OSError) as error:
+        logger.warning("%s: not level with its mirror (%s); running again writes the rest", suite, error)
 
 
 def holder(suite: Path) -> str:
     """Which process of another machine works on a suite behind a URI; empty: none."""
-    place = place_of(suite)
-    if place is None or (remote := place.remote) is None:
+    if (there := located(suite)) is None:
         return ""
-    return holder_of(remote, f"{suite.relative_to(place.local).as_posix()}/{LEASE_FILE}", str(suite))
+    remote, prefix = there
+    return holder_of(remote, f"{prefix}/{LEASE_FILE}", suite)

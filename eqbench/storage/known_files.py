@@ -16,6 +16,8 @@ from eqbench.storage.remote import Stamp
 FILE = ".mirror.json"
 SECOND = 1_000_000_000
 RECENT_SECONDS = 10
+Start = tuple[int, float]
+"""Number and time of a start of a run."""
 UNCERTAIN: Stamp = (-1, -1)
 
 
@@ -30,22 +32,27 @@ class KnownFiles:
     def __init__(self, folder: Path, apart: frozenset[str] = frozenset()) -> None:
         self.folder = folder
         self._apart = apart
-        stored: dict[str, Any] = {}
-        with contextlib.suppress(stored_json.Damaged):
-            stored = stored_json.read_object(folder / FILE) or {}
-        self._same: dict[str, tuple[Stamp, Stamp]] = {
-            path: ((here[0], here[1]), (there[0], there[1])) for path, (here, there) in stored.get("files", {}).items()
-        }
-        self.checkpoints: dict[int, str] = {int(key): value for key, value in stored.get("checkpoints", {}).items()}
+        self._same: dict[str, tuple[Stamp, Stamp]] = {}
+        self.checkpoints: dict[int, str] = {}
         """Those behind the URI that are complete, with the digest of their manifest where it is known."""
-        self.attempt: tuple[int, float] = tuple(stored.get("attempt", (0, 0.0)))
-        """Behind the URI: the number of the newest start of the run, and when it was."""
+        self.starts: list[Start] = []
+        """Starts of the run that what is here goes on from, as far as the mirror may tell of them."""
+        with contextlib.suppress(stored_json.Damaged):
+            self._take(stored_json.read_object(folder / FILE) or {})
 
     def save(self) -> None:
         from eqbench.run_folder import write_atomically
 
-        stored = {"files": self._same, "checkpoints": self.checkpoints, "attempt": self.attempt}
+        stored = {"files": self._same, "checkpoints": self.checkpoints, "starts": self.starts}
         write_atomically(self.folder / FILE, json.dumps(stored) + "\n")
+
+    def _take(self, stored: dict[str, Any]) -> None:
+        """What was saved; nothing of it where it is not as expected: then all is compared again."""
+        with contextlib.suppress(AttributeError, LookupError, OverflowError, TypeError, ValueError):
+            same = {path: ((int(a), int(b)), (int(c), int(d))) for path, ((a, b), (c, d)) in stored["files"].items()}
+            checkpoints = {int(key): str(value) for key, value in stored["checkpoints"].items()}
+            starts = [(int(number), float(when)) for number, when in stored["starts"]]
+            self._same, self.checkpoints, self.starts = same, checkpoints, starts
 
     def __iter__(self) -> Iterator[str]:
         return iter(list(self._same))
@@ -78,6 +85,11 @@ class KnownFiles:
 
     def forget(self, path: str) -> None:
         self._same.pop(path, None)
+
+    def forget_all(self) -> None:
+        """Files and checkpoints."""
+        self._same.clear()
+        self.checkpoints.clear()
 
 
 def stamp_of(file: Path) -> Stamp | None:

@@ -1,29 +1,39 @@
 """One driver at a time works on a suite behind a URI: a small file there that its holder renews.
 
-The lock of the suite's folder keeps out others on the same machine. A holder that has renewed nothing for `SECONDS` is
-taken for gone. Stores have no lock to ask for: of two that write within `SETTLING_SECONDS`, the later one has it.
+The lock of the suite's folder keeps out others on the same machine. A holder that has renewed nothing for `SECONDS`, by
+the store's clock, is taken for gone. Stores have no lock to ask for: of two that look and write at the same time, the
+later one has it. The other sees that after `SETTLING_SECONDS`, or where a write takes longer than that, at its next
+renewal, of which the first comes soon.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
+import logging
 import os
 import socket
 import threading
 import time
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from eqbench.errors import EnvironmentProblem
-from eqbench.storage.checkpoint_files import parsed
+from eqbench.run_folder import write_atomically
+from eqbench.storage.checkpoint_files import number_in, parsed
 from eqbench.storage.remote import Remote
 
+logger = logging.getLogger(__name__)
 FILE = ".driver.json"
+FOLDER_ID = ".driver-id"
+"""In the folder of the suite: tells it from one of the same path on a machine of the same name."""
 SECONDS = 180.0
 RENEWED_EVERY = 30.0
-SETTLING_SECONDS = 1.0
+FIRST_RENEWED_AFTER = 5.0
+SETTLING_SECONDS = 2.0
+TRIES = 3
+SECOND = 1_000_000_000
 
 
 class Lease:
@@ -36,7 +46,7 @@ class Lease:
     def __init__(self, remote: Remote, prefix: str, folder: Path) -> None:
         self._remote = remote
         self._path = f"{prefix}/{FILE}"
-        self._folder = str(folder)
+        self._folder = folder
         self._owner = uuid.uuid4().hex
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._keep, name="eqbench-lease", daemon=True)
@@ -49,9 +59,13 @@ class Lease:
         Raises:
             EnvironmentProblem: somebody else has it, or the place cannot be written.
         """
-        if holder := holder_of(self._remote, self._path, self._folder):
-            raise self._refusal(holder)
-        self._write()
+        for _ in range(TRIES):
+            began = time.monotonic()
+            if holder := self._other():
+                raise self._refusal(holder)
+            self._write()
+            if time.monotonic() - began <= SETTLING_SECONDS:
+                break
         time.sleep(SETTLING_SECONDS)
         now = parsed(self._remote.read(self._path))
         if now.get("owner") != self._owner:
@@ -59,12 +73,15 @@ class Lease:
         self._thread.start()
 
     def release(self) -> None:
-        """Give it back."""
+        """Renew it no more, and give it back if the store can be written."""
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join()
-        if not self.lost and parsed(self._remote.read(self._path)).get("owner") == self._owner:
-            self._remote.delete(self._path)
+        try:
+            if not self.lost and parsed(self._remote.read(self._path)).get("owner") == self._owner:
+                self._remote.delete(self._path)
+        except (EnvironmentProblem, OSError) as error:
+            logger.warning("%s; the claim to the suite ends in %g s", error, SECONDS)
 
     def check(self) -> None:
         """That it is still held.
@@ -74,6 +91,23 @@ class Lease:
         """
         if self.lost:
             raise self._refusal(self.lost)
+
+    def _other(self) -> str:
+        """Who else has it; nobody where the claim has run out or is `_ours`."""
+        lease = parsed(self._remote.read(self._path))
+        if not lease or lease.get("owner") == self._owner or _ours(lease, self._folder):
+            return ""
+        return describe(lease) if self._age(lease) < SECONDS else ""
+
+    def _age(self, lease: Mapping[str, Any]) -> float:
+        """Seconds since a claim was renewed, by the clock of the store: those of two machines may differ."""
+        now = f"{self._path}.{self._owner}"
+        self._remote.write(now, b"{}\n")
+        stamps = self._remote.stamps([now, self._path])
+        self._remote.delete(now)
+        if all(stamps.get(path, (0, 0))[1] for path in (now, self._path)):
+            return (stamps[now][1] - stamps[self._path][1]) / SECOND
+        return time.time() - number_in(lease, "renewed")
 
     def _refusal(self, holder: str) -> EnvironmentProblem:
         place = f"{self._remote.shown}/{self._path.removesuffix(f'/{FILE}')}"
@@ -87,15 +121,21 @@ class Lease:
             "owner": self._owner,
             "host": socket.gethostname(),
             "pid": os.getpid(),
-            "folder": self._folder,
+            "folder": str(self._folder),
+            "folder_id": _folder_id(self._folder, make=True),
             "renewed": time.time(),
         }
         self._remote.write(self._path, json.dumps(content).encode() + b"\n")
 
     def _keep(self) -> None:
-        while not self._stop.wait(RENEWED_EVERY) and not self.lost:
-            with contextlib.suppress(EnvironmentProblem):  # the store is away for everybody
+        pause = FIRST_RENEWED_AFTER
+        while not self._stop.wait(pause) and not self.lost:
+            pause = RENEWED_EVERY
+            try:
                 self.renew()
+            except Exception as error:
+                if not isinstance(error, EnvironmentProblem):  # else the store is away, for everybody
+                    logger.warning("%s: %s: %s; renewing it again", self._path, type(error).__name__, error)
 
     def renew(self) -> None:
         """Hold it for another while, if nobody has taken it over."""
@@ -106,14 +146,29 @@ class Lease:
             self._write()
 
 
-def holder_of(remote: Remote, path: str, folder: str) -> str:
-    """Who drives a suite; nobody where the claim has run out, or is of this folder, whose lock the caller can see."""
+def holder_of(remote: Remote, path: str, folder: Path) -> str:
+    """Who drives a suite, as far as this machine's clock is right; nobody where the claim has run out or is `_ours`."""
     lease = parsed(remote.read(path))
-    mine = lease.get("host") == socket.gethostname() and lease.get("folder") == folder
-    alive = time.time() - float(lease.get("renewed", 0.0)) < SECONDS
-    return describe(lease) if lease and alive and not mine else ""
+    if not lease or _ours(lease, folder):
+        return ""
+    renewed = remote.stamps([path]).get(path, (0, 0))[1] / SECOND or number_in(lease, "renewed")
+    return describe(lease) if time.time() - renewed < SECONDS else ""
 
 
-def describe(lease: dict[str, Any]) -> str:
+def _ours(lease: Mapping[str, Any], folder: Path) -> bool:
+    """Whether a claim is of this folder, whose lock the caller can see."""
+    known = _folder_id(folder)
+    ours = {"host": socket.gethostname(), "folder": str(folder), "folder_id": known}
+    return bool(known) and all(lease.get(key) == value for key, value in ours.items())
+
+
+def _folder_id(folder: Path, make: bool = False) -> str:
+    file = folder / FOLDER_ID
+    if make and not file.exists():
+        write_atomically(file, uuid.uuid4().hex)
+    return file.read_text() if file.exists() else ""
+
+
+def describe(lease: Mapping[str, Any]) -> str:
     """Host and process."""
     return f"{lease.get('host', 'unknown host')}, pid {lease.get('pid', 'unknown')}"

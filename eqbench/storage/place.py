@@ -3,7 +3,7 @@
 With a URI everything is written to a local folder as always, and mirrored:
 
     $EQBENCH_CACHE/storage/<kind>-<bucket>-<prefix>-<digest>/      by default below ~/.cache/eqbench
-        .place.json                    the URI
+        .place.json                    the URI, and which storage it was when it was first used
         <suite>/…                      as in `eqbench.run_folder`; .mirror.json beside it: what the URI has of it
 """
 
@@ -13,13 +13,17 @@ import hashlib
 import json
 import os
 import re
+import threading
+import time
+import uuid
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
-from urllib.parse import urlsplit, urlunsplit
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
-from eqbench.errors import InputError, nearest
+from eqbench.errors import EnvironmentProblem, InputError, nearest
+from eqbench.stored_json import Damaged, read_object
 
 if TYPE_CHECKING:
     from eqbench.storage.remote import Remote
@@ -28,6 +32,11 @@ PYARROW_SCHEMES = ("s3", "gs", "gcs", "abfs", "abfss", "hdfs", "viewfs", "file")
 FSSPEC_PACKAGES = {"az": "adlfs", "oss": "ossfs", "sftp": "paramiko", "smb": "smbprotocol", "webdav": "webdav4"}
 SECRETS = ("key", "secret", "password", "token", "signature", "sas", "credential")
 MARKER = ".place.json"
+IDENTITY = ".eqbench-storage.json"
+"""Behind the URI: which storage it is, by a number that the first who writes there has drawn."""
+SETTLING_SECONDS = 60.0
+"""Of several that write there first, the last one's number holds; nobody remembers one that is younger than this."""
+_remembering = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -53,6 +62,38 @@ class Place:
 
         return None if self.uri is None else Remote.of(self.uri)
 
+    def check(self, doubtful: bool = True, begin: bool = False) -> None:
+        """That what is behind the URI is the storage that this machine knows, not an empty folder in its place.
+
+        Args:
+            doubtful: something is missing there; otherwise it is only looked at until it is known.
+            begin: something is going to be written there; one without a number is given one.
+
+        Raises:
+            EnvironmentProblem: it is another one.
+        """
+        from eqbench.storage.checkpoint_files import number_in, parsed
+
+        if self.remote is None or (not doubtful and _marked(self.local).get("storage")):
+            return
+        with _remembering:
+            known = _marked(self.local).get("storage")
+            found = parsed(self.remote.read(IDENTITY))
+            number = found.get("storage")
+            if known and number != known:
+                state = f"has another {IDENTITY}" if number else f"has no {IDENTITY} any more"
+                raise EnvironmentProblem(
+                    f"{self.shown}: is not the storage that it was ({state}); is it mounted? "
+                    f"If it was emptied on purpose, delete {self.local / MARKER}"
+                )
+            if known:
+                return
+            if not number and begin:
+                new = {"storage": uuid.uuid4().hex, "since": time.time()}
+                self.remote.write(IDENTITY, json.dumps(new).encode() + b"\n")
+            elif number and time.time() - number_in(found, "since") >= SETTLING_SECONDS:
+                _mark(self.local, {"uri": self.uri, "storage": number})
+
 
 def place(text: str | Path) -> Place:
     """The storage that `--storage` names; the working folder of a URI is made.
@@ -62,25 +103,40 @@ def place(text: str | Path) -> Place:
     """
     if isinstance(text, Path) or "://" not in text:
         return Place(Path(text))
-    uri = text.rstrip("/") if "?" not in text else text
+    start, _, query = text.partition("?")
+    uri = f"{start.rstrip('/')}?{query}" if query else start.rstrip("/")
     _check(uri)
     cache = Path(os.environ.get("EQBENCH_CACHE") or "~/.cache/eqbench").expanduser().absolute()
     local = cache / "storage" / _folder_name(uri)
     local.mkdir(parents=True, exist_ok=True)
-    if not (local / MARKER).exists():
-        from eqbench.run_folder import write_atomically
-
-        write_atomically(local / MARKER, json.dumps({"uri": uri}) + "\n")
+    try:
+        known = _marked(local).get("uri")
+    except Damaged:
+        known = None
+    if known != uri:
+        _mark(local, {"uri": uri})
     return Place(local, uri)
 
 
 def place_of(path: Path) -> Place | None:
-    """The URI that a file or folder is mirrored in; None for one that is not below the working folder of a URI."""
+    """The URI that a file or folder is mirrored in; None for one that is not below the working folder of a URI.
+
+    Raises:
+        Damaged: the working folder does not say which.
+    """
     path = Path(path).expanduser().absolute()
-    for folder in (path, *path.parents):
-        if (marker := folder / MARKER).exists():
-            return Place(folder, json.loads(marker.read_text())["uri"])
+    for folder in reversed((path, *path.parents)):  # what is mirrored may hold anything, also such a file
+        if found := _marked(folder):
+            return Place(folder, found["uri"])
     return None
+
+
+def located(folder: Path) -> tuple[Remote, str] | None:
+    """What holds the mirror of a folder, and the path there; None for a folder without a mirror."""
+    found = place_of(folder)
+    if found is None or found.remote is None:
+        return None
+    return found.remote, Path(folder).expanduser().absolute().relative_to(found.local).as_posix()
 
 
 def shown(path: Path) -> str:
@@ -92,7 +148,7 @@ def shown(path: Path) -> str:
 def uri_of(path: Path) -> str:
     """How a storage is named to another machine: its URI, or the path."""
     found = place_of(path)
-    return str(path) if found is None or found.uri is None else found.uri
+    return str(path) if found is None else str(found.uri)
 
 
 def public(uri: str) -> str:
@@ -121,7 +177,10 @@ def below(storage: str | Path, name: str) -> str:
 
 
 def _check(uri: str) -> None:
-    parts = urlsplit(uri)
+    try:
+        parts = urlsplit(uri)
+    except ValueError as error:
+        raise InputError(f"--storage {uri.partition('://')[0]}://…: is no URI ({error})") from error
     shown = public(uri)
     known = (*PYARROW_SCHEMES, *FSSPEC_PACKAGES)
     if parts.scheme not in known:
@@ -130,7 +189,8 @@ def _check(uri: str) -> None:
     azure = parts.scheme.startswith("abf")
     if parts.password or (parts.username and not azure and parts.scheme not in ("hdfs", "sftp", "smb")):
         raise InputError(f"--storage {shown}: holds a user name or a password; {_FIX}")
-    if found := [word for word in SECRETS if word in parts.query.lower()]:
+    names = " ".join(name.lower() for name, _ in parse_qsl(parts.query, keep_blank_values=True))
+    if found := [word for word in SECRETS if word in names]:
         raise InputError(f"--storage {shown}: its query holds a {found[0]}; {_FIX}")
     if not parts.netloc and parts.scheme not in ("file", "hdfs", "viewfs"):
         raise InputError(f"--storage {shown}: names no bucket; expected e.g. {parts.scheme}://bucket/runs")
@@ -142,6 +202,25 @@ _FIX = (
     "it would be in logs and in MLflow. Give the machine a role, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
     "GOOGLE_APPLICATION_CREDENTIALS or AZURE_STORAGE_ACCOUNT_KEY in the environment"
 )
+
+
+def _marked(folder: Path) -> dict[str, Any]:
+    """What the marker of a working folder says; nothing in any other folder.
+
+    Raises:
+        Damaged: it names no URI.
+    """
+    if not (file := folder / MARKER).exists():
+        return {}
+    if isinstance((found := read_object(file) or {}).get("uri"), str):
+        return found
+    raise Damaged(f"{file}: uri: {found.get('uri')!r}, expected the URI of this folder; give it to --storage once more")
+
+
+def _mark(folder: Path, content: dict[str, Any]) -> None:
+    from eqbench.run_folder import write_atomically
+
+    write_atomically(folder / MARKER, json.dumps(content) + "\n")
 
 
 def _folder_name(uri: str) -> str:

@@ -1,8 +1,12 @@
-"""A folder behind a URI: read, written and listed with retries. Every file of it appears whole or not at all."""
+"""A folder behind a URI: read, written and listed with retries.
+
+Every file of it appears whole or not at all; but in an object store, a large one is cut off where its source fails.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import os
 import time
@@ -24,6 +28,11 @@ TRIES = 3
 SECONDS_BEFORE_THE_NEXT_TRY = 0.5
 CHUNK = 8 << 20
 OBJECT_STORES = ("s3", "gcs", "abfs")
+S3_TRIES = 4
+"""Of each request, by the client of S3, which then is not asked again: of a large file only a part is sent again."""
+ENVIRONMENTS = ("AWS_", "AZURE_", "GOOGLE_", "OSS_")
+"""Variables that say how to reach a store begin so."""
+HINTS = {"az": "; set AZURE_STORAGE_ACCOUNT_NAME, and a key or a token of it, on every machine"}
 
 
 class RemoteProblem(EnvironmentProblem):
@@ -47,11 +56,15 @@ class Remote:
         self.shown = shown
         self._folders = system.type_name not in OBJECT_STORES
         """It has folders that must be made, and a file that is being written can be seen."""
+        self._retries_itself = system.type_name == "s3"
+        self._errors = Exception if system.type_name.startswith("py::") else OSError
+        """What its operations raise: a package of fsspec, its own."""
 
     @classmethod
     def of(cls, uri: str) -> Remote:
         """The folder at a URI; see `eqbench.storage.place`."""
-        return cls(*_open(uri), public(uri))
+        said = {name: value for name, value in os.environ.items() if name.startswith(ENVIRONMENTS)}
+        return cls(*_open(uri, tuple(said.items())), public(uri))
 
     def list(self, folder: str = "", recursive: bool = True) -> dict[str, Stamp]:
         """Every file below `folder`, by path, and without `recursive` the folders in it too, with size -1."""
@@ -166,10 +179,10 @@ class Remote:
             RemoteProblem: it fails each time.
         """
         pause = SECONDS_BEFORE_THE_NEXT_TRY
-        for left in reversed(range(self.tries)):
+        for left in reversed(range(1 if self._retries_itself else self.tries)):
             try:
                 return act()
-            except OSError as error:
+            except self._errors as error:
                 if not left or isinstance(error, PermissionError):
                     place = f"{self.shown}/{path}".rstrip("/")
                     raise RemoteProblem(f"cannot {what} {place}: {_said(error)}") from error
@@ -178,33 +191,45 @@ class Remote:
         raise AssertionError
 
 
-def _said(error: OSError) -> str:
+def _said(error: Exception) -> str:
     """One line of what a client of a store says."""
-    return " ".join(str(error).split())[:300] or type(error).__name__
+    text = " ".join(str(error).split())[:300]
+    kind = type(error).__name__
+    return (text if isinstance(error, OSError) else f"{kind}: {text}") if text else kind
 
 
-def _open(uri: str) -> tuple[FileSystem, str]:
-    """The file system of a URI, and the folder there.
+@functools.lru_cache
+def _open(uri: str, _: tuple[tuple[str, str], ...]) -> tuple[FileSystem, str]:
+    """The file system of a URI, and the folder there; one client for all who ask, in the same environment.
 
     Raises:
-        InputError: a package is missing, or pyarrow does not understand the URI.
+        InputError: a package or a setting is missing, or the URI is not understood.
+        RemoteProblem: it does not answer.
     """
-    import pyarrow as pa
     from pyarrow import fs
 
     scheme = urlsplit(uri).scheme
-    if scheme not in FSSPEC_PACKAGES:
-        try:
-            system, root = fs.FileSystem.from_uri(uri)
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
-            raise InputError(f"--storage {public(uri)}: {_said(OSError(str(error)))}") from error
-        return system, root
+    package = FSSPEC_PACKAGES.get(scheme)
     try:
+        if package is None:
+            system, root = fs.FileSystem.from_uri(uri)
+            return (_impatient(system) if system.type_name == "s3" else system), root
         system, root = importlib.import_module("fsspec.core").url_to_fs(uri)
-    except ImportError as error:
-        package = FSSPEC_PACKAGES[scheme]
+    except OSError as error:
+        raise RemoteProblem(f"cannot open {public(uri)}: {_said(error)}") from error
+    except Exception as error:
+        if package is None or not isinstance(error, ImportError):
+            raise InputError(f"--storage {public(uri)}: {_said(error)}{HINTS.get(scheme, '')}") from error
         raise InputError(
             f"--storage {public(uri)}: {scheme}:// needs the package {package}, which is not installed; "
             f"pip install {package}, on every machine"
         ) from error
     return fs.PyFileSystem(fs.FSSpecHandler(system)), root
+
+
+def _impatient(system: FileSystem) -> FileSystem:
+    """The same client of S3; by itself it would try for 6 s where nobody listens, and for longer where none answers."""
+    from pyarrow import fs
+
+    rebuild, (options,) = system.__reduce__()
+    return rebuild({**options, "retry_strategy": fs.AwsStandardS3RetryStrategy(max_attempts=S3_TRIES)})

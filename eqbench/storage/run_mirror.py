@@ -2,8 +2,8 @@
 
 A run's mirror holds, at any moment, a state that the run can go on from: what was recorded is there before the
 checkpoint that it led to, a checkpoint's manifest is written after its state, older checkpoints go after that, and
-`result.json` comes last of all. A mirror that another machine has trained on (its `state.json` tells of another start)
-replaces what is here.
+`result.json` comes last of all. A mirror that another machine has trained on (its `state.json` tells of a start that
+what is here does not go on from) replaces what is here. What was deleted there is put aside here.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
 
+from eqbench import stopping
 from eqbench.errors import EnvironmentProblem
 from eqbench.run_folder import RunFolder
 from eqbench.storage.checkpoint_files import (
@@ -26,12 +27,14 @@ from eqbench.storage.checkpoint_files import (
     is_intact,
     iterations,
     name_of,
+    number_in,
     parsed,
 )
+from eqbench.storage.known_files import Start
 from eqbench.storage.mirror import EVENTS, STATE, Mirror
 from eqbench.storage.remote import Remote, Stamp
 
-RESULT, MARK = "result.json", "stopped"
+RESULT, MARK = "result.json", stopping.FILE
 NEWEST = "mirrored."
 """In the folder of checkpoints, a file so called and the iteration of the newest one behind the URI."""
 PLANNED = ("run.yaml", "tags.json")
@@ -39,8 +42,7 @@ NOTED = (*PLANNED, "synced.json", "params.json")
 """Written by the driver, and by nobody else."""
 ENDING = (RESULT, "error.txt", MARK)
 KEEP = 2
-
-Attempt = tuple[int, float]
+NO_START: Start = (0, 0.0)
 
 
 class Superseded(EnvironmentProblem):
@@ -65,14 +67,18 @@ class RunMirror(Mirror):
         there = self.listed() if there is None else there
         files = {path: stamp for path, stamp in there.items() if not path.startswith(f"{CHECKPOINTS}/")}
         self.known.checkpoints = {each: self.known.checkpoints.get(each, "") for each in complete(there)}
-        replaced = STATE in self.known and STATE not in files  # the run was deleted there
-        replaced |= MARK in files and self.known.changed_there(MARK, files[MARK])  # or stopped, and what came after too
+        if STATE in self.known and STATE not in files:
+            self._put_all_aside()
+        replaced = MARK in files and self.known.changed_there(MARK, files[MARK])  # what came after the stop is void
         if STATE in files and self.known.changed_there(STATE, files[STATE]):
-            self.known.attempt, own = self._attempt_there(), self._attempt_here()
-            replaced |= own != self.known.attempt and self.known.attempt[0] >= own[0]
+            start = self._start_there()
+            if start not in (*self.known.starts, self._start_here()):
+                replaced, self.known.starts = True, []
+            if start not in self.known.starts:
+                self.known.starts.append(start)
         if replaced:
             self._drop(files)
-        self.fetch_files(files, lambda path: path in PLANNED or not (replaced or self._finished_there(path)))
+        self.fetch_files(files, lambda path: path in NOTED or not (replaced or self._finished_there(path)))
         self._note_newest()
         self.known.save()
 
@@ -112,12 +118,27 @@ class RunMirror(Mirror):
 
     def _drop(self, there: Mapping[str, Stamp]) -> None:
         """Remove what only this machine has, of a start that is not the mirror's."""
-        for path in self.known.here():
-            if path not in there and path not in (*PLANNED, STATE):
+        present = self.known.here()
+        for path in set(present).union(self.known).difference(NOTED, (STATE,)):
+            if path not in there:
                 (self.folder / path).unlink(missing_ok=True)
+            elif path not in present or self.known.changed_here(path):
+                self.known.forget(path)  # to be read again, whether it has changed there or not
+        self.known.checkpoints = dict.fromkeys(self.known.checkpoints, "")
         for iteration in iterations(self.checkpoints):
-            if iteration not in self.known.checkpoints:
-                shutil.rmtree(self.checkpoints / name_of(iteration), ignore_errors=True)
+            at = f"{CHECKPOINTS}/{name_of(iteration)}"
+            manifest = self.remote.read(self.at(f"{at}/{MANIFEST}")) if iteration in self.known.checkpoints else None
+            here = self.folder / at / MANIFEST
+            if not manifest or not here.exists() or here.read_bytes() != manifest:
+                shutil.rmtree(self.folder / at, ignore_errors=True)
+
+    def _put_all_aside(self) -> None:
+        """Begin with nothing, but for what the driver has planned since."""
+        checkpoints = [path.relative_to(self.folder).as_posix() for path in self.checkpoints.glob("[0-9]*/*")]
+        planned = [path for path in PLANNED if self.known.changed_here(path)]
+        self.put_aside(path for path in [*self.known.here(), *checkpoints] if path not in planned)
+        shutil.rmtree(self.checkpoints, ignore_errors=True)
+        self.known.starts = []
 
     def _finished_there(self, path: str) -> bool:
         """Whether this is the result of a run that has finished, by its mirror, which is right then."""
@@ -143,9 +164,9 @@ class RunMirror(Mirror):
             waiting = {path for path in here if self.known.changed_here(path)} - held_back
             if newest is None and not waiting and set(self.known) <= set(here):
                 return
-            self._check_attempt()
+            self._check_start()
             self.push_files(lambda path: path in ENDING and path not in here)  # how the start before has ended
-            self._push_attempt()
+            self._push_start()
             if EVENTS in waiting:
                 self._delete_checkpoints(after=_last_iteration(self.folder))
             self.push_files(lambda path: path not in (MARK, RESULT))
@@ -176,17 +197,19 @@ class RunMirror(Mirror):
         """Whether the driver has stopped the run."""
         return bool(self.remote.stamps([self.at(MARK)]))
 
-    def _push_attempt(self) -> None:
-        before, self.known.attempt = self.known.attempt, self._attempt_here()
-        try:
-            self.push_files(lambda path: path == STATE)
-        except EnvironmentProblem:
-            self.known.attempt = before
-            raise
+    def _push_start(self) -> None:
+        if (own := self._start_here()) not in self.known.starts:
+            self.known.starts.append(own)
+            self.known.save()  # before it can be there
+        self.push_files(lambda path: path == STATE)
 
-    def _check_attempt(self) -> None:
-        there = self._attempt_there()
-        if there not in ((0, 0.0), self.known.attempt, self._attempt_here()):
+    def _check_start(self) -> None:
+        there = self._start_there()
+        if there == NO_START:
+            self.check_storage()
+            if STATE in self.known:
+                self.known.forget_all()  # the run was deleted there: all of it is written again
+        elif there not in (*self.known.starts, self._start_here()):
             raise Superseded(f"{self.remote.shown}/{self.prefix}: another machine has started this run again")
 
     def _push_checkpoint(self, iteration: int, manifest: bytes, files: Mapping[str, IO[bytes]]) -> None:
@@ -238,18 +261,18 @@ class RunMirror(Mirror):
             self.checkpoints.mkdir(parents=True, exist_ok=True)
             note.touch()
 
-    def _attempt_here(self) -> Attempt:
+    def _start_here(self) -> Start:
         file = self.folder / STATE
-        return _attempt(file.read_bytes() if file.exists() else None)
+        return _start(file.read_bytes() if file.exists() else None)
 
-    def _attempt_there(self) -> Attempt:
-        return _attempt(self.remote.read(self.at(STATE)))
+    def _start_there(self) -> Start:
+        return _start(self.remote.read(self.at(STATE)))
 
 
-def _attempt(content: bytes | None) -> Attempt:
-    """Number and time of a start, by `state.json`; (0, 0.0) without one."""
+def _start(content: bytes | None) -> Start:
+    """Number and time of a start, by `state.json`; `NO_START` where that does not say."""
     state = parsed(content)
-    return int(state.get("attempt", 0)), float(state.get("started", 0.0))
+    return int(number_in(state, "attempt")), number_in(state, "started")
 
 
 def _last_iteration(folder: Path) -> int:

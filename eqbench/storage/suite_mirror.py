@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from eqbench.errors import EnvironmentProblem
 from eqbench.run_folder import RunFolder, is_evaluation, write_atomically
 from eqbench.storage.known_files import FILE, stamp_of
 from eqbench.storage.mirror import Mirror
-from eqbench.storage.place import Place, place_of
+from eqbench.storage.place import located, place_of
 from eqbench.storage.remote import Remote, Stamp
 from eqbench.storage.run_mirror import MARK, PLANNED, RunMirror
 
@@ -30,10 +30,8 @@ AT_ONCE = 8
 
 def mirror_of(run: Path) -> RunMirror | None:
     """The mirror of a run's folder; None where that is not below a URI's working folder."""
-    place = place_of(run)
-    if place is None or (remote := place.remote) is None:
-        return None
-    return RunMirror(run, remote, _prefix(place, run))
+    there = located(run)
+    return None if there is None else RunMirror(run, *there)
 
 
 @contextlib.contextmanager
@@ -78,16 +76,15 @@ def held_suite(folder: Path) -> Iterator[SuiteMirror | None]:
     Raises:
         EnvironmentProblem: another process has had it for a minute.
     """
-    place = place_of(folder)
-    remote = place.remote if place else None
-    if place is None or remote is None:
+    if (there := located(folder)) is None:
         yield None
         return
+    remote, prefix = there
     folder.mkdir(parents=True, exist_ok=True)
     with file_lock.hold(folder / LOCK, PATIENCE_SECONDS) as lock:
         if lock is None:
-            raise EnvironmentProblem(f"{folder}: another eqbench process has been reading {place.shown} for a minute")
-        yield SuiteMirror(folder, remote, _prefix(place, folder))
+            raise EnvironmentProblem(f"{folder}: another eqbench process has been reading {remote.shown} for a minute")
+        yield SuiteMirror(folder, remote, prefix)
 
 
 def fetch_suite(folder: Path) -> None:
@@ -101,23 +98,25 @@ def fetch_suite(folder: Path) -> None:
         if file.parent.name != SWEEPS:
             runs.setdefault(file.parent.name, {})
 
-    def fetch(name: str) -> None:
-        with held(folder / name) as run:
-            if run is not None:
-                level = stamp_of(folder / name / FILE)
-                run.fetch(None if level and level[1] >= asked else runs[name])
-
     with ThreadPoolExecutor(max_workers=AT_ONCE) as pool:
-        list(pool.map(fetch, runs))
+        list(pool.map(lambda name: _fetch(folder / name, runs[name], asked), runs))
+
+
+def _fetch(run: Path, there: Mapping[str, Stamp], asked: int, patience: float = 0.0) -> None:
+    """Read what the mirror has of a run, unless it is trained here; `there`: its files when that was `asked`."""
+    with held(run, patience) as mirror:
+        if mirror is not None:
+            level = stamp_of(run / FILE)
+            mirror.fetch(None if level and level[1] >= asked else there)
 
 
 def fetch_run(run: Path, patience: float = 0.0) -> None:
     """Read what the mirror has of a run, without checkpoints, unless it is trained here."""
-    if place_of(run) is None:
+    mirror = mirror_of(run)
+    if mirror is None or (not patience and file_lock.is_held(run / RUN_LOCK)):
         return
-    with held(run, patience) as mirror:
-        if mirror is not None:
-            mirror.fetch()
+    asked = time.time_ns()
+    _fetch(run, mirror.listed(), asked, patience)  # listed without the lock: a store that is away takes its time
 
 
 def fetch_plans(storage: Path) -> None:
@@ -205,7 +204,3 @@ def try_to_settle(run: Path) -> None:
         settle(run)
     except (EnvironmentProblem, OSError) as error:
         logger.warning("%s", error)
-
-
-def _prefix(place: Place, folder: Path) -> str:
-    return Path(folder).expanduser().absolute().relative_to(place.local).as_posix()

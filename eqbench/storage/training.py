@@ -1,72 +1,117 @@
 """A run that is trained here and mirrored behind a URI.
 
-Before it starts, what another machine has done of it is read. While it is trained, a thread writes what is new every
-few seconds, the latest state only, and training never waits for it. At its end the rest is written, with patience.
+Before it starts, what another machine has done of it is read, with patience. While it is trained, a thread writes what
+is new every few seconds, the latest state only, and training never waits for it. At its end the rest is written, with
+patience again.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import shutil
 import threading
-import time
-from collections.abc import Iterator, Mapping
+import uuid
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from time import monotonic, sleep
+from typing import Any, TypeVar
 
-from eqbench import stopping
+from eqbench import file_lock, stopping
 from eqbench.errors import EnvironmentProblem, EqbenchError
 from eqbench.origin import folder_of
 from eqbench.run_folder import RunFolder
 from eqbench.storage import suite_mirror
-from eqbench.storage.place import below, place, place_of
+from eqbench.storage.checkpoint_files import CHECKPOINTS, MANIFEST, digest, is_intact, name_of
+from eqbench.storage.place import below, located, place, place_of, uri_of
 from eqbench.storage.run_mirror import RunMirror, Superseded
 
 logger = logging.getLogger(__name__)
+Answer = TypeVar("Answer")
 SECONDS_BETWEEN_PUSHES = 5.0
 MINUTES_OF_PATIENCE = 30.0
-"""For a store that refuses writes when a run is at its end."""
+"""For a store that does not answer when a run begins, or refuses writes when it is at its end."""
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 PATIENCE_FOR_A_CHECKPOINT = 1800.0
+SCRATCH = ".ray"
 
 
 class NotMirrored(EnvironmentProblem):
-    """A run has ended, and what is behind the URI could not be written."""
+    """What is behind the URI could not be read, or not be written, for as long as there was patience."""
+
+
+def patiently(act: Callable[[], Answer], kept: Path | None = None) -> Answer:
+    """Do what needs the store; again and again for `MINUTES_OF_PATIENCE` while it does not answer.
+
+    Args:
+        kept: where all that is to be written is meanwhile. Without, a store that denies access is not asked again.
+
+    Raises:
+        NotMirrored: it has not become possible.
+        Superseded: another machine has started the run again.
+    """
+    deadline, pause = monotonic() + 60 * MINUTES_OF_PATIENCE, FIRST_PAUSE
+    while True:
+        try:
+            return act()
+        except Superseded:
+            raise
+        except (EnvironmentProblem, OSError) as error:
+            left = deadline - monotonic()
+            if left <= 0 or (kept is None and isinstance(error.__cause__, PermissionError)):
+                tried = f"; tried for {MINUTES_OF_PATIENCE:g} min" if left <= 0 else ""
+                where = f"; all of it is in {kept}" if kept else ""
+                raise NotMirrored(f"{error}{tried}{where}") from error
+            logger.warning("%s; trying for %.0f more minutes", error, left / 60)
+        sleep(min(pause, left))
+        pause = min(2 * pause, LONGEST_PAUSE)
 
 
 def for_workers(suite: Path) -> dict[str, str]:
     """What a worker on another machine needs to find its run; nothing where storage is a shared folder."""
     found = place_of(suite)
-    return {} if found is None or found.uri is None else {"storage": found.uri, "storage_root": str(found.local)}
+    return {} if found is None else {"storage": uri_of(suite), "storage_root": str(found.local)}
 
 
 def run_here(config: Mapping[str, Any]) -> RunFolder:
-    """The run of a trial's configuration, in this machine's folder, with what the driver has planned."""
+    """The run of a trial's configuration, in this machine's folder, with what the driver has planned.
+
+    Raises:
+        NotMirrored: that cannot be read.
+    """
     run = Path(config["run"])
     if "storage" in config:
         here = place(config["storage"])
         run = here.local / run.relative_to(config["storage_root"])
-        suite_mirror.fetch_planned(run)
+        patiently(lambda: suite_mirror.fetch_planned(run))
     return RunFolder(run)
 
 
-def scratch(suite: Path) -> str:
-    """A folder for what Ray writes while it works on a suite, which all machines see."""
-    found = place_of(suite)
-    if found is None or found.uri is None:
-        return str(suite / ".ray")
-    return below(found.uri, f"{suite.relative_to(found.local).as_posix()}/.ray")
+@contextlib.contextmanager
+def scratch(suite: Path) -> Iterator[str]:
+    """A folder for what Ray writes during this call that works on a suite, which all machines see; gone afterwards."""
+    name = f"{SCRATCH}/{uuid.uuid4().hex[:12]}"
+    there = located(suite)
+    try:
+        yield str(suite / name) if there is None else below(uri_of(suite), f"{there[1]}/{name}")
+    finally:
+        _remove(suite, name)
 
 
-def remove_scratch(suite: Path) -> None:
-    """Remove that folder."""
-    import shutil
+def remove_leftovers(suite: Path) -> None:
+    """Remove what killed calls have left of it. Only for a driver that has just got the suite for itself."""
+    _remove(suite, SCRATCH)
 
-    found = place_of(suite)
-    if found is not None and (remote := found.remote) is not None:
+
+def _remove(suite: Path, name: str) -> None:
+    if there := located(suite):
+        remote, prefix = there
         with contextlib.suppress(EnvironmentProblem):
-            remote.delete_folder(f"{suite.relative_to(found.local).as_posix()}/.ray")
-    shutil.rmtree(suite / ".ray", ignore_errors=True)
+            remote.delete_folder(f"{prefix}/{name}")
+        return
+    shutil.rmtree(suite / name, ignore_errors=True)
+    with contextlib.suppress(OSError):  # not empty, or not there
+        (suite / SCRATCH).rmdir()
 
 
 @contextlib.contextmanager
@@ -77,16 +122,13 @@ def mirrored(run: RunFolder, first: bool = True) -> Iterator[dict[str, str]]:
     empty `traceback`.
     """
     unwritten: dict[str, str] = {}
-    mirror = suite_mirror.mirror_of(run.path)
-    if mirror is not None and (origin := run.read_spec().origin):
-        fetch_origin(folder_of(origin, run.path.parent.parent).path)
-    if mirror is None or not first:
+    there = located(run.path)
+    if there and (origin := run.read_spec().origin):
+        patiently(lambda: fetch_origin(folder_of(origin, run.path.parent.parent).path))
+    if there is None or not first:
         yield unwritten
         return
-    mirror.fetch()
-    mirror.fetch_checkpoint()
-    stopping.clear(run)
-    mirror.push_mark()
+    mirror = patiently(lambda: _level(run, RunMirror(run.path, *there)))
     pusher = Pusher(run, mirror, SECONDS_BETWEEN_PUSHES)
     pusher.start()
     try:
@@ -101,9 +143,18 @@ def mirrored(run: RunFolder, first: bool = True) -> Iterator[dict[str, str]]:
         pusher.push_records()
         raise
     try:
-        pusher.finish(60 * MINUTES_OF_PATIENCE)
-    except NotMirrored as error:
+        pusher.finish()
+    except (NotMirrored, Superseded) as error:
         unwritten.update(failure=str(error), traceback="")
+
+
+def _level(run: RunFolder, mirror: RunMirror) -> RunMirror:
+    """The mirror, after what another machine has done is read and the mark of a run that was stopped is lifted."""
+    mirror.fetch()
+    mirror.fetch_checkpoint()
+    stopping.clear(run)
+    mirror.push_mark()
+    return mirror
 
 
 class Pusher:
@@ -125,31 +176,16 @@ class Pusher:
         self._stop.set()
         self._thread.join()
 
-    def finish(self, patience: float) -> None:
-        """Write all the rest; again and again for `patience` seconds where the store refuses.
-
-        Raises:
-            NotMirrored: it could not be written.
-        """
+    def finish(self) -> None:
+        """Write all the rest, `patiently`."""
         self.stop()
-        deadline, pause = time.monotonic() + patience, FIRST_PAUSE
-        while True:
-            if self._stopped():
-                self.push_records()
-                return
-            try:
-                self._mirror.push(ending=True)
-                return
-            except Superseded as error:
-                raise NotMirrored(str(error)) from error
-            except (EnvironmentProblem, OSError) as error:
-                left = deadline - time.monotonic()
-                if left <= 0:
-                    detail = f"tried for {patience / 60:g} min; all of it is in {self._run.path}"
-                    raise NotMirrored(f"{error}; {detail}") from error
-                logger.warning("%s; the run is complete here, trying for %.0f more minutes", error, left / 60)
-                time.sleep(min(pause, left))
-                pause = min(2 * pause, LONGEST_PAUSE)
+        patiently(self._rest, kept=self._run.path)
+
+    def _rest(self) -> None:
+        if self._stopped():
+            self.push_records()
+        else:
+            self._mirror.push(ending=True)
 
     def push_records(self) -> None:
         """Write, once, what a driver waits for that has stopped the run; no checkpoint: it may be from after that."""
@@ -181,20 +217,51 @@ class Pusher:
             except Superseded as error:
                 logger.warning("%s", error)
                 return
-            except (EnvironmentProblem, OSError) as error:
+            except Exception as error:
                 if not said:
-                    logger.warning("%s; training goes on, and all is written once it is possible", error)
+                    kind = type(error).__name__
+                    logger.warning("%s: %s; training goes on, and all is written once it is possible", kind, error)
                 said = True
 
 
-def fetch_checkpoint(folder: Path, iteration: int, patience: float = PATIENCE_FOR_A_CHECKPOINT) -> None:
-    """For the other workers, on machines of their own: the checkpoint that the first worker goes on from."""
-    run = folder.parent
-    mirror = suite_mirror.mirror_of(run)
-    deadline = time.monotonic() + patience
-    while mirror is not None and not (folder / f"{iteration:09d}").exists() and time.monotonic() < deadline:
-        if not mirror.read_checkpoint(iteration):
-            time.sleep(1.0)
+def manifest_digest(checkpoint: Path) -> str:
+    """Tells a checkpoint from another one of the same iteration; empty where there is none."""
+    with contextlib.suppress(OSError):
+        return digest((checkpoint / MANIFEST).read_bytes())
+    return ""
+
+
+def fetch_checkpoint(folder: Path, iteration: int, wanted: str, patience: float = PATIENCE_FOR_A_CHECKPOINT) -> None:
+    """For the other workers, on machines of their own: the checkpoint that the first worker goes on from.
+
+    One of the same iteration that this machine has from an earlier start is removed.
+
+    Args:
+        wanted: its `manifest_digest`.
+
+    Raises:
+        EnvironmentProblem: it has not been in the mirror for so many seconds.
+    """
+    run, here = folder.parent, folder / name_of(iteration)
+    if (mirror := suite_mirror.mirror_of(run)) is None:
+        return
+    manifest = mirror.at(f"{CHECKPOINTS}/{here.name}/{MANIFEST}")
+    problem, deadline = "it is not there", monotonic() + patience
+    with file_lock.hold(run / ".checkpoint.lock", patience):  # by one of the workers on this machine
+        while manifest_digest(here) != wanted or not is_intact(here):
+            try:
+                if digest(mirror.remote.read(manifest) or b"") == wanted:
+                    shutil.rmtree(here, ignore_errors=True)
+                    if mirror.read_checkpoint(iteration) and manifest_digest(here) == wanted:
+                        return
+            except EnvironmentProblem as error:
+                problem = str(error)
+            if monotonic() > deadline:
+                raise EnvironmentProblem(
+                    f"{mirror.remote.shown}/{manifest}: no checkpoint that the first worker goes on from within "
+                    f"{patience / 60:g} min ({problem}); the machine of that worker must be able to write it there"
+                )
+            sleep(1.0)
 
 
 def fetch_origin(run: Path) -> None:

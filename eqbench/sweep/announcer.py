@@ -6,7 +6,6 @@ from typing import Any
 
 from eqbench import stopping
 from eqbench.announcer import Announcer
-from eqbench.cause import cause
 from eqbench.errors import EnvironmentProblem
 from eqbench.run_folder import RunFolder
 from eqbench.run_result import stopped_result
@@ -51,7 +50,3 @@ class SweepAnnouncer(Announcer):
         except (OSError, EnvironmentProblem):  # the watchers hear of it all the same
             result = stopped_result(spec, run, detail)
         return result
-
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        error = trial.get_error()
-        self._end(trial, cause(error) if error else "its process was lost, again and again", None)

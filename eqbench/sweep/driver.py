@@ -90,10 +90,10 @@ def launch(what: Search, console: Console) -> Outcome:
         raise InputError(f"--resume: {folder.path} has no trial of this sweep to go on from ({others})")
     folder.create()
     uri = resolve_uri(sweep.mlflow.tracking_uri) if what.mlflow else ""
-    with folder.lock(), driving(folder.path) as mirror:
+    with folder.lock(), driving(folder.path) as mirror, training.scratch(folder.path) as scratch:
         _say_what_was_there(what, console)
         outcome = None
-        while (plan := _plan(what)).proposer.queued:
+        while (plan := _plan(what, scratch)).proposer.queued:
             with cluster.connected(what.verbose):
                 at_once = cluster.room_for(what.resources, cluster.RUNS_WHILE_GROWING)
                 console.print(f"{at_once} at once; results in {shown(folder.path)}", highlight=False, soft_wrap=True)
@@ -220,13 +220,14 @@ class _Tracking:
 
 @dataclass(frozen=True)
 class _Plan:
-    """What proposes, and what stops."""
+    """What proposes, what stops, and where Ray may write."""
 
     proposer: Proposer
     scheduler: Stopping | PopulationScheduler
+    scratch: str
 
 
-def _plan(what: Search) -> _Plan:
+def _plan(what: Search, scratch: str) -> _Plan:
     """Read what was tried so far; nothing is started."""
     cluster.prepare_environment()
     from eqbench.sweep import population, schedulers, search
@@ -235,7 +236,7 @@ def _plan(what: Search) -> _Plan:
 
     folder, section = what.folder, what.sweep.section
     config: dict[str, Any] = {
-        "scratch": training.scratch(folder.path),
+        "scratch": scratch,
         **training.for_workers(folder.path),
         "folder": str(Path.cwd()),
         "code": environment.git_state(),
@@ -247,20 +248,17 @@ def _plan(what: Search) -> _Plan:
     else:
         scheduler = schedulers.build(section.scheduler, section.objective.goals[0], what.sweep.epochs)
     found = search.build(section.search, section.space, section.objective, concurrent=2)
-    return _Plan(Proposer(what.sweep, folder, found, scheduler, config, what.retry_failed), scheduler)
+    return _Plan(Proposer(what.sweep, folder, found, scheduler, config, what.retry_failed), scheduler, scratch)
 
 
 def _execute(what: Search, plan: _Plan, at_once: int, mirror: Driving, watchers: Sequence[Watcher]) -> bool:
     """Search until the end or an interrupt; whether it was interrupted."""
-    proposer, scratch = plan.proposer, training.scratch(what.folder.path)
-    training.remove_scratch(what.folder.path)  # of a call that was killed
+    proposer = plan.proposer
     try:
         with interruptible():
-            tuning.tune_runs(what, proposer, plan.scheduler, scratch, at_once, [mirror, proposer, *watchers])
+            tuning.tune_runs(what, proposer, plan.scheduler, plan.scratch, at_once, [mirror, proposer, *watchers])
         return False
     except KeyboardInterrupt:
         engine.stop_everything()
         engine.mark_killed(list(proposer.specs.values()), what.folder, [mirror, *watchers])
         return True
-    finally:
-        training.remove_scratch(what.folder.path)

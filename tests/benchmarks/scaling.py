@@ -20,6 +20,7 @@ from eqbench.run_folder import SuiteFolder
 from tests import small_suites
 from tests.benchmarks.processes import ProcessTree
 from tests.benchmarks.report import Table, progress
+from tests.benchmarks.soak_cluster import TRIAL
 
 RUNS = 8
 EPOCHS = 110
@@ -113,18 +114,20 @@ class Cost:
     seconds: float = 0.0
     peak: int = 0
     last: dict[int, float] = field(default_factory=dict)
+    looked: bool = False
 
     def look(self, processes: list[psutil.Process]) -> None:
-        """Processes that have ended since keep what they had taken at the last look."""
+        """Processes that have started since count from their start; those that have ended, until the last look."""
         memory = 0
         for process in processes:
             with contextlib.suppress(psutil.Error):
                 times = process.cpu_times()
                 now = times.user + times.system
-                self.seconds += now - self.last.get(process.pid, now)
+                self.seconds += now - self.last.get(process.pid, 0.0 if self.looked else now)
                 self.last[process.pid] = now
                 memory += process.memory_full_info().pss
         self.peak = max(self.peak, memory)
+        self.looked = True
 
 
 def queue(scratch: Path) -> Table:
@@ -175,7 +178,7 @@ def _watch(program: Any, suite: SuiteFolder) -> tuple[dict[str, Cost], float, fl
         if first:
             root = psutil.Process(program.pid)
             children = root.children(recursive=True)
-            trials = [child for child in children if _command(child).startswith("ray::ImplicitFunc")]
+            trials = [child for child in children if _command(child).startswith(TRIAL)]
             ray = [child for child in children if any(name in _command(child) for name in DAEMONS)]
             for cost, processes in zip(costs.values(), ([root], trials, ray), strict=True):
                 cost.look(processes)

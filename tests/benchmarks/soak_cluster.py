@@ -33,16 +33,17 @@ def free_port() -> int:
 class Nodes:
     """A head without CPUs, where the trials' processes are, and nodes of one CPU; each in a folder of its own."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, number: int = NODES_WITH_CPU) -> None:
         from ray.cluster_utils import Cluster
 
-        port = free_port()
+        port, dashboard = free_port(), free_port()
         self.address = os.environ["RAY_ADDRESS"] = f"127.0.0.1:{port}"
+        self.dashboard = f"http://127.0.0.1:{dashboard}"
         self._folder = folder
         self._number = 0
-        head = self._arguments(num_cpus=0, gcs_server_port=port, dashboard_port=free_port())
+        head = self._arguments(num_cpus=0, gcs_server_port=port, dashboard_port=dashboard)
         self._cluster = Cluster(initialize_head=True, head_node_args=head)
-        self._nodes = [self._cluster.add_node(**self._arguments(num_cpus=1)) for _ in range(NODES_WITH_CPU)]
+        self._nodes = [self._cluster.add_node(**self._arguments(num_cpus=1)) for _ in range(number)]
 
     def _arguments(self, **more: Any) -> dict[str, Any]:
         self._number += 1
@@ -57,12 +58,19 @@ class Nodes:
                 found += [child for child in raylet.children(recursive=True) if titled(child, name)]
         return sorted(found, key=lambda process: process.pid)
 
+    def kill(self, pid: int) -> None:
+        """Kill the node of one of its processes, with all of them."""
+        parents = {parent.pid for parent in psutil.Process(pid).parents()}
+        self._kill(next(node for node in self._nodes if node.all_processes["raylet"][0].process.pid in parents))
+
     def replace(self, random: Random) -> None:
         """Kill a node with all its processes; a new one joins."""
-        node = random.choice(self._nodes)
+        self._kill(random.choice(self._nodes))
+        self._nodes.append(self._cluster.add_node(**self._arguments(num_cpus=1)))
+
+    def _kill(self, node: Any) -> None:
         self._nodes.remove(node)
         self._cluster.remove_node(node, allow_graceful=False)
-        self._nodes.append(self._cluster.add_node(**self._arguments(num_cpus=1)))
 
     def shutdown(self) -> None:
         self._cluster.shutdown()
@@ -131,12 +139,15 @@ class Program:
             self._process = subprocess.Popen(
                 self._command, cwd=self._folder, stdout=log, stderr=log, start_new_session=True, env=os.environ
             )
+        self._noted = False
 
     def ended(self) -> bool:
         """Whether it has ended since it was started."""
         if self._process.poll() is None:
             return False
-        self.codes.append(self._process.returncode)
+        if not self._noted:
+            self.codes.append(self._process.returncode)
+            self._noted = True
         return True
 
     def kill(self) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from random import random
 from typing import Any
 
 from pyarrow import fs
 
 from eqbench.run_folder import RunFolder, write_atomically
-from eqbench.storage.place import MARKER
 from eqbench.storage.remote import Remote, RemoteProblem
 from eqbench.storage.run_mirror import RunMirror
 
@@ -44,13 +44,6 @@ def remote(folder: Path) -> CrashingRemote:
     return CrashingRemote(fs.LocalFileSystem(), str(folder), f"file://{folder}")
 
 
-def working_folder(folder: Path, uri: str) -> Path:
-    """What `place` makes of a URI on one of several machines."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / MARKER).write_text(json.dumps({"uri": uri}))
-    return folder
-
-
 class Machine:
     """A run's folder on one machine, and what training does to it."""
 
@@ -75,7 +68,7 @@ class Machine:
         gradients = self.run.gradients / f"{iteration:09d}.parquet"
         gradients.parent.mkdir(exist_ok=True)
         write_atomically(gradients, str(iteration) * 3)
-        self.run.append_event(iteration, iteration, {"train/loss": 1.0 / iteration})
+        self.run.append_event(iteration, iteration, {"train/loss": random()})
         if iteration % EVERY == 0:
             self.save(iteration)
 
@@ -83,7 +76,7 @@ class Machine:
         """A checkpoint in place, and the one before the last removed."""
         folder = self.run.checkpoints / f"{iteration:09d}"
         folder.mkdir(parents=True, exist_ok=True)
-        content = f"weights after {iteration}, attempt {self.run.attempts}".encode()
+        content = weights(self.run, iteration)
         (folder / "state.pt").write_bytes(content)
         digest = hashlib.sha256(content).hexdigest()
         manifest = {"version": 1, "iteration": iteration, "files": {"state.pt": {"sha256": digest}}}
@@ -97,8 +90,15 @@ class Machine:
         self.run.write_result({"status": "finished", "status_detail": "", "metrics": {"top1": 1.0}, "cost": {}})
 
 
+def weights(run: RunFolder, iteration: int) -> bytes:
+    """What follows from the records up to `iteration`."""
+    return json.dumps([event for event in run.read_events() if event["iteration"] <= iteration]).encode()
+
+
 def assert_whole(run: RunFolder, iteration: int) -> None:
-    """That nothing of the first `iteration` iterations is missing, and all of it once."""
+    """That nothing of the first `iteration` iterations is missing, all of it once, and what was saved is its result."""
+    for state in run.checkpoints.glob(f"{iteration:09d}/state.pt"):
+        assert state.read_bytes() == weights(run, iteration)
     assert [event["iteration"] for event in run.read_events() if event["iteration"] <= iteration] == [
         *range(1, iteration + 1)
     ]

@@ -18,12 +18,15 @@ CREDENTIALS = {
     "AWS_EC2_METADATA_DISABLED": "true",
 }
 
+STATUS = {"AccessDenied": "403 Forbidden", "SlowDown": "503 Slow Down"}
+
 
 class Gate:
     """A WSGI application before another one.
 
     Attributes:
         refusals: how many more requests that would change something are refused.
+        answer: what they are told, `AccessDenied` or `SlowDown`.
         refused: how many have been.
         requests: method and path of all, in their order.
     """
@@ -31,6 +34,7 @@ class Gate:
     def __init__(self, application: Callable[..., Iterable[bytes]]) -> None:
         self._application = application
         self.refusals = self.refused = 0
+        self.answer = "AccessDenied"
         self.requests: list[tuple[str, str]] = []
 
     def __call__(self, environ: Mapping[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -39,8 +43,8 @@ class Gate:
         if method in ("PUT", "POST", "DELETE") and self.refusals > 0:
             self.refusals -= 1
             self.refused += 1
-            start_response("403 Forbidden", [("Content-Type", "application/xml")])
-            return [b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"]
+            start_response(STATUS[self.answer], [("Content-Type", "application/xml")])
+            return [f"<Error><Code>{self.answer}</Code><Message>not now</Message></Error>".encode()]
         return self._application(environ, start_response)
 
 

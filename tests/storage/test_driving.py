@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
-import time
-from collections.abc import Callable
+import traceback
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from mirrored_runs import Machine
+from machines import PATIENCE_SECONDS, Machines, machine_of, planned, until
+from ray.tune import TuneError
+from training.tiny_runs import tiny_spec
 
-from eqbench import stopping
+from eqbench import file_lock, stopping
+from eqbench.announcer import Announcer
 from eqbench.errors import EnvironmentProblem, InputError
 from eqbench.leaderboard.find import find_suite_folder
-from eqbench.run_folder import RunFolder, SuiteFolder, suites_in
+from eqbench.run_folder import RunFolder, suites_in
 from eqbench.storage import driving, lease, suite_mirror, training
-from eqbench.storage.place import Place, place
-from eqbench.storage.remote import Remote
+from eqbench.storage.remote import Remote, RemoteProblem
+from eqbench.storage.run_mirror import RunMirror
 from eqbench.sweep import driver
-
-PATIENCE_SECONDS = 30
 
 
 @pytest.fixture(autouse=True)
@@ -33,50 +34,9 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Remote, "tries", 1)
 
 
-class Machines:
-    """Machines with one URI, by name."""
-
-    def __init__(self, root: Path, patch: pytest.MonkeyPatch) -> None:
-        self._root = root
-        self._patch = patch
-
-    def __call__(self, name: str) -> Place:
-        """From now on this process is on that machine."""
-        self._patch.setenv("EQBENCH_CACHE", str(self._root / name))
-        self._patch.setattr(lease.socket, "gethostname", lambda: name)
-        return place(f"file://{self._root}/there")
-
-
 @pytest.fixture
 def on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machines:
     return Machines(tmp_path, monkeypatch)
-
-
-def planned(here: Place) -> tuple[SuiteFolder, dict[str, Any]]:
-    """A suite with one run, written as a driver writes it; the configuration of its trial."""
-    folder = SuiteFolder(here.local, "suite")
-    folder.create()
-    run = folder.run("run")
-    run.path.mkdir(exist_ok=True)
-    run.spec_file.write_text("name: run\n")
-    folder.suite_file.write_text("name: suite\n")
-    folder.plan_file.write_text('{"suite": "suite", "run_ids": ["run"]}')
-    suite_mirror.publish(folder.path, [run.path])
-    return folder, {"run": str(run.path), **training.for_workers(folder.path)}
-
-
-def machine_of(run: RunFolder) -> Machine:
-    """As a worker works on it."""
-    mirror = suite_mirror.mirror_of(run.path)
-    assert mirror is not None
-    return Machine(run.path.parents[1], mirror.remote)
-
-
-def until(condition: Callable[[], Any]) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def test_a_worker_finds_its_run_and_the_driver_what_it_records(on: Machines) -> None:
@@ -152,23 +112,144 @@ def test_a_stopped_run_is_not_written_any_more(on: Machines, monkeypatch: pytest
 
 def test_one_driver_at_a_time(on: Machines, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, _ = planned(on("one"))
-    with folder.lock(), driving.driving(folder.path) as mirror:
-        other = find_suite_folder(on("two").local, "suite")
-        assert other.locked
-        with pytest.raises(EnvironmentProblem, match=r"another eqbench process \(one, pid \d+\) works on this suite"):
-            other.lock().__enter__()
-        with (
-            pytest.raises(EnvironmentProblem, match=r"there/suite: .*\(one, pid \d+\).*180 s after the last"),
-            driving.driving(other.path),
-        ):
-            pass
-        monkeypatch.setattr(lease, "SECONDS", 0.0)  # it has run out
-        with other.lock(), driving.driving(other.path):
-            monkeypatch.setattr(lease, "SECONDS", 180.0)
-            mirror._lease.renew()  # type: ignore[attr-defined]
-            with pytest.raises(EnvironmentProblem, match=r"\(two, pid"):
-                mirror.started(folder.run("run"), None)  # type: ignore[arg-type]
+    drives = contextlib.ExitStack()
+    drives.enter_context(folder.lock())
+    mirror = drives.enter_context(driving.driving(folder.path))
+    other = find_suite_folder(on("two").local, "suite")
+    assert other.locked
+    with pytest.raises(EnvironmentProblem, match=r"another eqbench process \(one, pid \d+\) works on this suite"):
+        other.lock().__enter__()
+    refusal = pytest.raises(EnvironmentProblem, match=r"there/suite: .*\(one, pid \d+\).*180 s after the last")
+    with refusal, driving.driving(other.path):
+        pass
+    monkeypatch.setattr(lease, "SECONDS", 0.0)  # it has run out
+    with other.lock(), driving.driving(other.path):
+        monkeypatch.setattr(lease, "SECONDS", 180.0)
+        mirror._lease.renew()  # type: ignore[attr-defined]
+        with pytest.raises(EnvironmentProblem, match=r"\(two, pid"):
+            mirror.started(folder.run("run"), None)  # type: ignore[arg-type]
+    with pytest.raises(EnvironmentProblem, match=r"\(two, pid"):
+        drives.close()
     assert not other.locked
+    assert not (on.there / "suite" / lease.FILE).exists()
+
+
+def test_a_driver_that_has_lost_its_claim_ends_with_the_reason_though_ray_tune_is_in_between(on: Machines) -> None:
+    folder, config = planned(on("one"))
+    announced = {config["run"]: tiny_spec()}
+    trial, report = SimpleNamespace(config=config), {"iteration": 1}
+
+    def drive() -> None:
+        with driving.driving(folder.path) as mirror:
+            mirror._lease.lost = "two, pid 1"  # type: ignore[attr-defined]
+            try:
+                Announcer(announced, [mirror]).on_trial_result(1, [], trial, report)
+            except EnvironmentProblem:
+                raise TuneError(traceback.format_exc()) from None
+
+    with pytest.raises(EnvironmentProblem, match=r"there/suite: another eqbench process \(two, pid 1\)"):
+        drive()
+
+
+def test_nothing_is_written_of_a_suite_that_could_not_be_read(on: Machines, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, _ = planned(on("one"))
+    folder.plan_file.write_text("old")
+    (on.there / "suite" / "plan.json").write_text("new, and longer")
+    monkeypatch.setattr(suite_mirror, "fetch_suite", away)
+    with pytest.raises(RemoteProblem, match="away"), driving.driving(folder.path):
+        pass
+    assert (on.there / "suite" / "plan.json").read_text() == "new, and longer"
+    assert not (on.there / "suite" / lease.FILE).exists()
+
+
+def away(*_: Any) -> None:
+    raise RemoteProblem("it is away")
+
+
+@pytest.mark.parametrize("problem", [RemoteProblem("it is away"), OSError(28, "disk full")])
+def test_the_claim_is_given_back_where_the_rest_cannot_be_written(
+    on: Machines, monkeypatch: pytest.MonkeyPatch, problem: Exception
+) -> None:
+    folder, _ = planned(on("one"))
+
+    def refuse(*_: Any) -> None:
+        raise problem
+
+    monkeypatch.setattr(suite_mirror, "publish", refuse)
+    with pytest.raises(ZeroDivisionError), driving.driving(folder.path):
+        raise ZeroDivisionError
+    assert not (on.there / "suite" / lease.FILE).exists()
+    assert "eqbench-lease" not in [thread.name for thread in threading.enumerate()]
+
+
+def test_a_claim_that_cannot_be_given_back_is_not_renewed(on: Machines, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, _ = planned(on("one"))
+    with driving.driving(folder.path):
+        monkeypatch.setattr(Remote, "delete", away)
+    assert (on.there / "suite" / lease.FILE).exists()
+    assert "eqbench-lease" not in [thread.name for thread in threading.enumerate()]
+
+
+def test_a_call_removes_what_ray_wrote_for_it_and_leaves_that_of_others(on: Machines) -> None:
+    """A driver that has lost its claim ends while the one that took over works."""
+    folder, _ = planned(on("one"))
+    ours, theirs = on.there / "suite/.ray", training.scratch(folder.path)
+    with training.scratch(folder.path) as one, theirs as two:
+        assert one != two
+        for each in (one, two):
+            assert each.startswith(f"file://{ours}/")
+            Path(each.removeprefix("file://")).mkdir(parents=True)
+        with training.scratch(folder.path) as third:
+            Path(third.removeprefix("file://")).mkdir()
+        assert {str(path) for path in ours.iterdir()} == {each.removeprefix("file://") for each in (one, two)}
+
+
+def test_what_killed_calls_have_left_is_removed_once_the_suite_is_claimed(on: Machines, tmp_path: Path) -> None:
+    folder, _ = planned(on("one"))
+    for suite, there in ((folder.path, on.there / "suite"), (tmp_path / "shared", tmp_path / "shared")):
+        (there / ".ray/1/tune").mkdir(parents=True)
+        with driving.driving(suite), training.scratch(suite) as scratch:
+            assert not (there / ".ray/1").exists()
+            Path(scratch.removeprefix("file://")).mkdir(parents=True)
+        assert not list(there.glob(".ray/*"))
+    assert not (tmp_path / "shared/.ray").exists()
+
+
+def test_a_run_whose_mirror_cannot_be_read_keeps_no_other_from_being_followed(
+    on: Machines, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    read: list[str] = []
+
+    def fetch(run: Path) -> None:
+        read.append(run.name)
+        if run.name != "good":
+            raise AttributeError(run.name)
+
+    monkeypatch.setattr(suite_mirror, "fetch_run", fetch)
+    with driving.Following() as following:
+        for name in ("bad", "good", "worse"):
+            following.add(Path(name))
+        until(lambda: read.count("good") > 2 and read.count("bad") > 2)
+    assert len(caplog.messages) == 1
+    assert "AttributeError: " in caplog.text
+
+
+def test_a_store_that_takes_its_time_keeps_no_worker_from_its_run(
+    on: Machines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its files are listed before the lock is taken, and not at all where a run is trained here."""
+    folder, _ = planned(on("driver"))
+    run, listed, listing = folder.run("run"), [], RunMirror.listed
+
+    def look(mirror: RunMirror) -> Any:
+        listed.append(file_lock.is_held(run.path / ".lock"))
+        return listing(mirror)
+
+    monkeypatch.setattr(RunMirror, "listed", look)
+    suite_mirror.fetch_run(run.path)
+    with run.exclusively():
+        suite_mirror.fetch_run(run.path)
+    assert listed == [False]
 
 
 def test_a_driver_that_died_here_is_no_obstacle_here(on: Machines) -> None:
@@ -221,11 +302,56 @@ def test_other_workers_wait_for_the_checkpoint_of_the_first(on: Machines) -> Non
     first.step(2)
     on("second")
     checkpoints = training.run_here(config).checkpoints
-    waiting = threading.Thread(target=training.fetch_checkpoint, args=(checkpoints, 2, PATIENCE_SECONDS))
+    wanted = training.manifest_digest(first.run.checkpoints / f"{2:09d}")
+    waiting = threading.Thread(target=training.fetch_checkpoint, args=(checkpoints, 2, wanted, PATIENCE_SECONDS))
     waiting.start()
     first.mirror.push(ending=False)
     waiting.join()
     assert json.loads((checkpoints / f"{2:09d}" / "manifest.json").read_text())["iteration"] == 2
+
+
+@pytest.mark.parametrize("mirrored_before", [False, True])
+def test_other_workers_do_not_go_on_from_a_checkpoint_of_an_earlier_start(on: Machines, mirrored_before: bool) -> None:
+    """Of the same iteration, on their machine or in the mirror too; nor from one that is damaged."""
+    _, config = planned(on("driver"))
+    on("second")
+    second = machine_of(training.run_here(config))
+    second.start()
+    second.step(1)
+    second.step(2)
+    if mirrored_before:
+        second.mirror.push(ending=False)
+    on("first")
+    first = machine_of(training.run_here(config))
+    first.start()
+    first.run.start_attempt()
+    first.step(1)
+    first.step(2)
+    state = f"{2:09d}/state.pt"
+    weights = (first.run.checkpoints / state).read_text()
+    assert (second.run.checkpoints / state).read_text() != weights
+    on("second")
+    wanted = training.manifest_digest(first.run.checkpoints / f"{2:09d}")
+    with pytest.raises(EnvironmentProblem, match=r"there/suite/run/checkpoints/000000002/manifest.json: no checkpoint"):
+        training.fetch_checkpoint(second.run.checkpoints, 2, wanted, 0.0)
+    first.mirror.push(ending=False)
+    for damage in (None, "damaged"):
+        if damage:
+            (second.run.checkpoints / state).write_text(damage)
+        training.fetch_checkpoint(second.run.checkpoints, 2, wanted, 0.0)
+        assert (second.run.checkpoints / state).read_text() == weights
+
+
+def test_other_workers_wait_while_the_store_does_not_answer(on: Machines, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, config = planned(on("driver"))
+    run = training.run_here(config)
+    monkeypatch.setattr(Remote, "read", away)
+    naps: list[float] = []
+    monkeypatch.setattr(training, "sleep", naps.append)
+    monkeypatch.setattr(training, "monotonic", lambda: float(len(naps)))
+    with pytest.raises(EnvironmentProblem, match=r"within 0.05 min \(it is away\); the machine of that worker must"):
+        training.fetch_checkpoint(run.checkpoints, 2, "digest", 3.0)
+    assert len(naps) == 4
 
 
 def test_populations_need_a_folder_that_machines_share(on: Machines) -> None:

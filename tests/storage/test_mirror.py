@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import mirrored_runs
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from mirrored_runs import Crash, Machine, assert_whole
 
+from eqbench.run_folder import RunFolder
 from eqbench.storage.remote import RemoteProblem
 from eqbench.storage.run_mirror import Superseded
 
@@ -48,28 +51,33 @@ def test_nothing_is_written_twice(tmp_path: Path) -> None:
     Machine(tmp_path / "a", there).mirror.push(ending=True)
 
 
-@settings(max_examples=25)
+@settings(max_examples=30)
 @given(
-    crashes=st.lists(st.tuples(st.integers(0, 45), st.booleans()), min_size=1, max_size=3),
+    crashes=st.lists(
+        st.tuples(st.integers(0, 2), st.integers(0, 45), st.integers(0, 2), st.integers(0, 3)), min_size=1, max_size=5
+    ),
     pushes=st.integers(1, 4),
 )
+@example(crashes=[(1, 3, 0, 0), (1, 4, 0, 1), (1, 5, 0, 1)], pushes=1)
 def test_after_any_crash_another_machine_goes_on(
-    tmp_path_factory: pytest.TempPathFactory, crashes: list[tuple[int, bool]], pushes: int
+    tmp_path_factory: pytest.TempPathFactory, crashes: list[tuple[int, int, int, int]], pushes: int
 ) -> None:
-    """`crashes`: after how many changes of the mirror a machine dies, and whether another one goes on."""
+    """`crashes`: which machine goes on, after how many changes of the mirror it dies, which one starts then, and how
+    often, and dies before it writes anything."""
     folder = tmp_path_factory.mktemp("crashes")
     there = mirrored_runs.remote(folder / "there")
-    machine, number, reached = Machine(folder / "0", there), 0, 0
-    for changes, other in crashes:
-        there.changes_left = changes
+    machine, reached = Machine(folder / "0", there), 0
+    for which, changes, another, starts in crashes:
+        machine = Machine(folder / str(which), there)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(Machine, "start", checked_start(Machine.start))
-            try:
+            there.changes_left = changes
+            with contextlib.suppress(Crash):
                 trained(machine, pushes=pushes)
-            except Crash:
-                number += other
-        there.changes_left = 10**9
-        machine = Machine(folder / str(number), there)
+            there.changes_left = 10**9
+            idle = Machine(folder / str(another), there)
+            for _ in range(starts):
+                idle.step(idle.start() + 1)
         newcomer = Machine(folder / "newcomer", there)
         iteration = newcomer.start()
         assert_whole(newcomer.run, iteration)
@@ -83,6 +91,12 @@ def test_after_any_crash_another_machine_goes_on(
     assert_whole(reader.run, LENGTH)
     assert [event["iteration"] for event in reader.run.read_events()] == [*range(1, LENGTH + 1)]
     shutil.rmtree(folder)
+
+
+def crash(paths: Sequence[str]) -> dict[str, tuple[int, int]]:
+    if paths:
+        raise Crash
+    return {}
 
 
 def checked_start(start: object) -> object:
@@ -112,6 +126,60 @@ def test_a_machine_that_was_ahead_gives_way_to_a_later_start(tmp_path: Path) -> 
         first.mirror.push(ending=False)
     assert Machine(tmp_path / "a", there).start() == 4
     assert_whole(first.run, 4)
+
+
+def test_many_starts_here_do_not_outweigh_what_another_machine_has_done(tmp_path: Path) -> None:
+    there = mirrored_runs.remote(tmp_path / "there")
+    first, second = Machine(tmp_path / "a", there), Machine(tmp_path / "b", there)
+    for iteration in range(first.start() + 1, 3):
+        first.step(iteration)
+        first.mirror.push(ending=False)
+    for _ in range(4):
+        assert first.start() == 2
+    first.step(3)
+    for iteration in range(second.start() + 1, 9):
+        second.step(iteration)
+        second.mirror.push(ending=False)
+    assert second.run.attempts < first.run.attempts
+    assert first.start() == 8
+    first.step(9)
+    first.mirror.push(ending=False)
+    for machine in (first, Machine(tmp_path / "c", there)):
+        assert machine.start() == 8
+        assert_whole(machine.run, 8)
+
+
+def test_a_checkpoint_of_the_same_iteration_is_the_mirrors(tmp_path: Path) -> None:
+    """That of a start that another machine knows nothing of has other weights."""
+    there = mirrored_runs.remote(tmp_path / "there")
+    first, second = Machine(tmp_path / "a", there), Machine(tmp_path / "b", there)
+    for iteration in range(first.start() + 1, 5):
+        first.step(iteration)
+        if iteration < 4:
+            first.mirror.push(ending=False)
+    for iteration in range(second.start() + 1, 5):
+        second.step(iteration)
+        second.mirror.push(ending=False)
+    assert first.start() == 4
+    assert_whole(first.run, 4)
+
+
+def test_a_start_that_was_written_before_a_crash_is_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was there before its stamps were noted here, and since then the run has been started here once more."""
+    there = mirrored_runs.remote(tmp_path / "there")
+    machine = Machine(tmp_path / "a", there)
+    machine.start()
+    with monkeypatch.context() as patch:
+        patch.setattr(there, "stamps", crash)
+        with pytest.raises(Crash):
+            machine.mirror.push(ending=False)
+    assert there.read("suite/run/state.json")
+    machine.run.start_attempt()
+    for iteration in range(1, 4):
+        machine.step(iteration)
+    again = Machine(tmp_path / "a", there)
+    assert again.start() == 2
+    assert_whole(again.run, 2)
 
 
 def test_a_machine_that_is_ahead_of_its_own_mirror_goes_on_from_what_it_has(tmp_path: Path) -> None:
@@ -225,13 +293,94 @@ def test_a_finished_result_there_is_right(tmp_path: Path) -> None:
     assert driver.run.finished
 
 
-def test_a_run_that_was_deleted_there_starts_anew(tmp_path: Path) -> None:
+def test_a_run_that_was_deleted_there_starts_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """What is here of it is kept beside it, and what the driver has planned since is not of it."""
+    there = mirrored_runs.remote(tmp_path / "there")
+    machine = Machine(tmp_path / "a", there)
+    machine.run.spec_file.write_text("name: run\n")
+    trained(machine)
+    machine.run.append_event(LENGTH + 1, 8, {})
+    there.delete_folder("suite/run")
+    machine.run.spec_file.write_text("name: another\n")
+    assert machine.start() == 0
+    assert machine.run.read_events() == []
+    assert machine.run.spec_file.read_text() == "name: another\n"
+    (kept,) = machine.run.path.glob(".deleted-*")
+    assert f"suite/run: was deleted; what is here of it is now in {kept}" in caplog.text
+    assert_whole(RunFolder(kept), LENGTH - 1)
+    assert RunFolder(kept).finished
+    assert len(list(kept.glob("checkpoints/*/state.pt"))) == 2
+    machine.mirror.push(ending=False)
+    assert not [path for path in there.list() if "deleted" in path]
+
+
+def test_a_run_that_is_deleted_there_while_it_is_trained_is_written_anew(tmp_path: Path) -> None:
+    there = mirrored_runs.remote(tmp_path / "there")
+    machine = Machine(tmp_path / "a", there)
+    for iteration in range(machine.start() + 1, 6):
+        machine.step(iteration)
+        machine.mirror.push(ending=False)
+    there.delete_folder("suite/run")
+    for iteration in range(6, 9):
+        machine.step(iteration)
+        machine.mirror.push(ending=False)
+    other = Machine(tmp_path / "b", there)
+    assert other.start() == 8
+    assert_whole(other.run, 8)
+
+
+def test_what_is_of_one_machine_is_not_read(tmp_path: Path) -> None:
+    """Locks, and markers of where a folder is mirrored, that somebody has copied there with the rest."""
+    there = mirrored_runs.remote(tmp_path / "there")
+    for name in (".lock", ".place.json", ".mirror.json", "evaluation/.hidden"):
+        there.write(f"suite/run/{name}", b"{}")
+    machine = Machine(tmp_path / "a", there)
+    with machine.run.exclusively():
+        lock = (machine.run.path / ".lock").stat().st_ino
+        machine.start()
+        assert (machine.run.path / ".lock").stat().st_ino == lock
+    machine.mirror.fetch()
+    assert not list(machine.run.path.rglob(".hidden")) + list(machine.run.path.rglob(".place.json"))
+
+
+def test_what_only_the_driver_writes_outlives_a_start_elsewhere(tmp_path: Path) -> None:
+    there = mirrored_runs.remote(tmp_path / "there")
+    worker, driver, another = (Machine(tmp_path / name, there) for name in "abc")
+    worker.start()
+    worker.step(1)
+    worker.mirror.push(ending=False)
+    driver.mirror.fetch()
+    (driver.run.path / "synced.json").write_text('{"step": 1}')
+    another.start()
+    another.step(1)
+    another.mirror.push(ending=False)
+    driver.mirror.fetch()
+    assert (driver.run.path / "synced.json").read_text() == '{"step": 1}'
+
+
+@pytest.mark.parametrize(
+    "content", ["{", "[]", '{"attempt": null}', '{"attempt": "x"}', '{"started": [], "attempt": 1}']
+)
+def test_a_damaged_state_there_is_no_start(tmp_path: Path, content: str) -> None:
+    there = mirrored_runs.remote(tmp_path / "there")
+    there.write("suite/run/state.json", content.encode())
+    machine = Machine(tmp_path / "a", there)
+    trained(machine)
+    there.write("suite/run/state.json", content.encode())
+    assert Machine(tmp_path / "b", there).start() == LENGTH - 1
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "[]", '{"files": []}', '{"files": {"a": 1}}', '{"files": {}, "checkpoints": {"x": 1}, "starts": [[1, 2]]}'],
+)
+def test_what_is_known_of_a_mirror_may_be_damaged(tmp_path: Path, content: str) -> None:
     there = mirrored_runs.remote(tmp_path / "there")
     machine = Machine(tmp_path / "a", there)
     trained(machine)
-    there.delete_folder("suite/run")
-    assert machine.start() == 0
-    assert machine.run.read_events() == []
+    (machine.run.path / ".mirror.json").write_text(content)
+    assert machine.start() == LENGTH - 1
+    assert_whole(machine.run, LENGTH - 1)
 
 
 def test_a_store_that_refuses_leaves_all_as_it_is(tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def _quick(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     make_deterministic(False)
     torch.set_rng_state(random_state)
-    server.gate.refusals = 0
+    server.gate.refusals, server.gate.answer = 0, "AccessDenied"
 
 
 @pytest.fixture
@@ -127,26 +127,31 @@ def test_a_run_is_continued_on_another_machine_and_read_on_a_third(
     assert [entry["state"] for entry in describe(folder)] == ["finished"]
 
     suite_mirror.fetch_suite(folder.path)
-    training.fetch_checkpoint(read.checkpoints, read.newest_checkpoint)
+    wanted = training.manifest_digest(run.checkpoints / f"{read.newest_checkpoint:09d}")
+    training.fetch_checkpoint(read.checkpoints, read.newest_checkpoint, wanted)
     assert_same_run(read, reference)
 
 
+@pytest.mark.parametrize("answer", ["AccessDenied", "SlowDown"])
 def test_a_server_that_refuses_writes_for_a_while(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: Server, reference: RunFolder
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: Server, reference: RunFolder, answer: str
 ) -> None:
-    here = on_machine(tmp_path / "cache", monkeypatch, f"s3://{BUCKET}/refused")
+    server.gate.answer = answer
+    uri = f"s3://{BUCKET}/refused-{answer}"
+    here = on_machine(tmp_path / "cache", monkeypatch, uri)
     run = training.run_here(plan(here))
     with monkeypatch.context() as patch:
         patch.setitem(at_step, 0, lambda: setattr(server.gate, "refusals", 10**9))
-        patch.setattr(training.time, "sleep", lambda _: setattr(server.gate, "refusals", 0))  # once it has to wait
+        patch.setattr(training, "sleep", lambda _: setattr(server.gate, "refusals", 0))  # once the run has to wait
         assert train(run) == {}
     assert server.gate.refused
     assert_same_run(run, reference)
+    wanted = training.manifest_digest(run.checkpoints / f"{12:09d}")
     shutil.rmtree(tmp_path / "cache")
-    here = on_machine(tmp_path / "cache", monkeypatch, f"s3://{BUCKET}/refused")
+    here = on_machine(tmp_path / "cache", monkeypatch, uri)
     folder = find_suite_folder(here.local, "tiny")
     suite_mirror.fetch_suite(folder.path)
-    training.fetch_checkpoint(folder.run(run.run_id).checkpoints, 12)
+    training.fetch_checkpoint(folder.run(run.run_id).checkpoints, 12, wanted)
     assert_same_run(folder.run(run.run_id), reference)
 
 

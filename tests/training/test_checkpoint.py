@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 import torch
 
 from eqbench.checkpoint import CheckpointError, Checkpoints
+from eqbench.run_folder import RunFolder
 
 from .same_runs import differences
 from .tiny_runs import die_before_operation, in_process
@@ -197,3 +199,18 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "checkpoints").write_text("")
     with pytest.raises(CheckpointError, match="Not a directory"):
         saved(tmp_path, 5)
+
+
+def test_power_may_fail_at_any_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was recorded is on disk before the checkpoint, and all of that before it bears its name."""
+    flushed: list[str] = []
+
+    def fsync(descriptor: int) -> None:
+        flushed.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    run = RunFolder(tmp_path)
+    run.append_event(5, 40, {"train/loss": 1.0})
+    saved(tmp_path, 5)
+    temporary = f".000000005.{os.getpid()}.tmp"
+    assert flushed == ["events.jsonl", "state.pt", "manifest.json", temporary, "checkpoints"]

@@ -164,6 +164,30 @@ def test_snapshots_of_gradients_are_spread_over_training(tmp_path: Path) -> None
     assert found[1] == [iteration for iteration in found[0] if iteration > 2000]
 
 
+def test_what_a_checkpoint_between_two_records_keeps(tmp_path: Path) -> None:
+    """Losses since the last record, and that a snapshot has been due since then."""
+    spec = tiny_spec()
+    budget = spec.budget.model_copy(update={"iterations": 4000})
+
+    def made_in(run: RunFolder) -> Recorder:
+        return Recorder(run, tasks.build(spec), Heads(loss([1, 1, 1], [1, 1, 1])), CPU, budget)
+
+    run = planned(tmp_path / "run", spec)
+    before = made_in(run)
+    before.start(1958)
+    for value in (9.0, 1.0):
+        before.add(torch.tensor(value))
+    before.record(1960, lr=0.1)
+    for _ in range(50):
+        before.add(torch.tensor(3.0))
+    after = made_in(run)
+    after.start(2010, since=before.since_record())
+    for _ in range(20):
+        after.add(torch.tensor(10.0))
+    assert after.record(2030, lr=0.1) == 5.0
+    assert [file.name for file in run.gradients.iterdir()] == ["000002030.parquet"]
+
+
 def test_the_table_of_classes_is_that_of_the_evaluation(tmp_path: Path) -> None:
     made, run = recorder(tmp_path, loss([1, 1, 1], [1, 1, 1]))
     per_class: dict[str, list[Any]] = {
