@@ -103,7 +103,7 @@ def test_the_console_says_once_that_mlflow_is_behind(
     """And training has finished as if it were there."""
     specs = [make_spec(seed) for seed in range(3)]
 
-    def execute(todo: list[RunSpec], folder: SuiteFolder, watchers: list[Any]) -> engine.Summary:
+    def execute(todo: list[RunSpec], folder: SuiteFolder, watchers: list[Any], say: Any) -> engine.Summary:
         for spec in todo:
             run = folder.run(spec.run_id)
             watchers[-1].started(run, spec)

@@ -183,7 +183,7 @@ def test_it_is_gone_until_the_end(
     specs = [make_spec(seed) for seed in range(3)]
     held = []
 
-    def execute(todo: list[RunSpec], folder: SuiteFolder, watchers: list[Any]) -> engine.Summary:
+    def execute(todo: list[RunSpec], folder: SuiteFolder, watchers: list[Any], say: Any) -> engine.Summary:
         for number, spec in enumerate(todo):
             run = folder.run(spec.run_id)
             begin(run, 0, 10, 20)
