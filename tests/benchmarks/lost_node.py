@@ -37,8 +37,8 @@ TASK = "two_stage"
 CHANGES = (f"tasks.{TASK}.resources.num_workers=2", "resources.checkpoint_minutes=0.1")
 FINISHED_BEFORE = 2
 PATIENCE_SECONDS = 3600
-LEFT_OUT = re.compile(r"  iteration |^\s|\(raylet\)")
-"""Evaluations, and the many lines that Ray writes of a node that is lost."""
+LEFT_OUT = re.compile(r"  iteration |^\s|\(raylet\)|^command |^Running entrypoint")
+"""Evaluations, the long command, and the many lines that Ray writes of a node that is lost."""
 SETTINGS = {
     "RAY_AUTH_MODE": "disabled",
     "OMP_NUM_THREADS": "1",
@@ -96,7 +96,7 @@ def show(folder: Path) -> tuple[list[str], Table, list[str]]:
         ("runs finished", f"{len(specs) - len(unfinished)} of {len(specs)}"),
         ("from the submission to the end", f"{minutes:.1f} min"),
         *((f"runs of {number} attempt{'s' * (number > 1)}", attempts[number]) for number in sorted(attempts)),
-        ("exit code of `eqbench submit`", code),
+        ("exit code of the submission", code),
         ("MLflow agrees", "yes" if not disagreements else f"**no**, in {len(disagreements)}"),
     ]
     wrong_code = [f"exit code {code}"] if code else []
@@ -109,7 +109,7 @@ def submit(folder: Path, nodes: Nodes, pairs: Sequence[RunSpec], suite: SuiteFol
     command += ["--address", nodes.dashboard, "--storage", str(folder / "runs")]
     command += [word for change in CHANGES for word in ("-o", change)]
     file = folder / "submit.log"
-    with file.open("w") as log:
+    with file.open("a") as log:  # both of us write to it
         program = subprocess.Popen(command, cwd=folder, stdout=log, stderr=subprocess.STDOUT)
     deadline = time.monotonic() + PATIENCE_SECONDS
     killed = ""
@@ -125,8 +125,10 @@ def submit(folder: Path, nodes: Nodes, pairs: Sequence[RunSpec], suite: SuiteFol
     finally:
         program.kill()
         code = program.wait()
-    lines = file.read_text().replace(str(folder), "/shared").splitlines()
-    return [line.rstrip() for line in lines if line.strip() and not LEFT_OUT.search(line)], code
+    lines = file.read_text().replace(str(folder), "/shared").replace(f"{ROOT}/", "").splitlines()
+    lines = [line.rstrip() for line in lines if line.strip() and not LEFT_OUT.search(line)]
+    ends = [number for number, line in enumerate(lines, start=1) if f"of {len(suite.runs())})" in line]
+    return lines[: max(ends, default=len(lines))], code  # without the leaderboard
 
 
 def in_the_middle(pairs: Sequence[RunSpec], suite: SuiteFolder) -> RunFolder | None:
