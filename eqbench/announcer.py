@@ -35,16 +35,22 @@ class Announcer(tune.Callback):
         watchers: who is told.
     """
 
+    hands_out_again = True
+    """Whether a run that has lost its process before it was trained at all has not ended: it is handed out again."""
+
     def __init__(self, specs: Mapping[str, RunSpec], watchers: Sequence[Watcher]) -> None:
         self._specs = specs
         self._watchers = watchers
         self._endings: dict[str, dict[str, Any]] = {}
+        self._attempts: dict[str, int] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune saves its callbacks; watchers belong to this process and are left out."""
-        return {"_specs": {}, "_watchers": [], "_endings": {}}
+        return {"_specs": {}, "_watchers": [], "_endings": {}, "_attempts": {}}
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        run, _ = self._run_of(trial)
+        self._attempts.setdefault(trial.config["run"], run.attempts)
         self._tell(trial, lambda watcher, run, spec: watcher.started(run, spec))
 
     def on_trial_result(
@@ -61,7 +67,10 @@ class Announcer(tune.Callback):
         self._end(trial, ending.get("failure", ""), json.loads(ending.get("result", "null")))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._end(trial, _why(trial), None)
+        """Its process was lost, again and again."""
+        run, _ = self._run_of(trial)
+        if run.attempts > self._attempts.get(trial.config["run"], -1) or not self.hands_out_again:
+            self._end(trial, _why(trial), None)
 
     def _end(self, trial: Any, failure: str, result: dict[str, Any] | None) -> None:
         run, spec = self._run_of(trial)

@@ -45,11 +45,21 @@ SharedStorageOption = Annotated[
         help="Folder or URI that all machines of the cluster share; by default what EQBENCH_STORAGE says there.",
     ),
 ]
+ServerOption = Annotated[
+    str | None,
+    typer.Option(
+        "--tracking-uri",
+        metavar="URI",
+        help="MLflow server; by default MLFLOW_TRACKING_URI, here or on the cluster. Before it trains, the job asks it "
+        "from its own node, the only one that sends to it; `doctor --cluster` asks from every node.",
+    ),
+]
 WorkingDirOption = Annotated[
     Path | None,
     typer.Option(
         metavar="FOLDER",
-        help="Send this folder, not just the suite; .rayignore applies, and of data/ goes what the suite names.",
+        help="Send this folder, not just the suite: without what .rayignore names, links that lead out, dot files and "
+        "data/; of the last two goes what the suite names.",
     ),
 ]
 JobArgument = Annotated[
@@ -96,10 +106,7 @@ def submit(
     suite: Annotated[str, typer.Argument(help="Name of a suite or a sweep, or a YAML file.")],
     address: AddressOption = None,
     storage: SharedStorageOption = None,
-    tracking_uri: Annotated[
-        str | None,
-        typer.Option(metavar="URI", help="MLflow server; by default MLFLOW_TRACKING_URI, here or on the cluster."),
-    ] = None,
+    tracking_uri: ServerOption = None,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Do not follow the job's log to its end.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check, pack and print; submit nothing.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Also if the suite is running there already.")] = False,
@@ -143,6 +150,7 @@ def submit(
 
 
 def status(
+    context: typer.Context,
     suite: Annotated[
         str | None, typer.Argument(help="Name of a suite, or a YAML file; with --address, a job or none for all.")
     ] = None,
@@ -155,6 +163,11 @@ def status(
     from eqbench.submission.address import address_of_environment
 
     if address or (suite is None and address_of_environment()):
+        if watch:
+            raise InputError("status --watch: is for the runs of a suite; for a job: eqbench logs JOB --follow")
+        source = context.get_parameter_source("storage")
+        if source and source.name == "COMMANDLINE":
+            raise InputError("status --storage: is for the runs of a suite; of a cluster, all jobs are shown")
         _status_of_jobs(suite, address, as_json)
         return
     if suite is None:

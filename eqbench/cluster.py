@@ -150,6 +150,14 @@ def node_resources() -> list[dict[str, float]]:
     ]
 
 
+def free_resources() -> Mapping[str, float]:
+    """What is reserved for nobody, of all nodes together."""
+    import ray
+
+    free: Mapping[str, float] = ray.available_resources()  # type: ignore[no-untyped-call]
+    return free
+
+
 def room_for(resources: Resources, runs: int) -> int:
     """How many of `runs` runs of this shape may be in progress at once on the connected cluster.
 

@@ -10,16 +10,18 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eqbench import cluster, environment
+from eqbench.cause import cause
 from eqbench.errors import EnvironmentProblem
 from eqbench.interruption import interruptible
 from eqbench.origin import waves
-from eqbench.room import most_at_once
+from eqbench.room import DRIVER_MEMORY, HEAD, most_at_once, most_drivers
 from eqbench.run_folder import RunFolder, SuiteFolder
 from eqbench.run_result import unsuccessful_result
 from eqbench.run_spec import RunSpec
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-TRIAL_DRIVER_RESOURCES: dict[str, float] = {"CPU": 0, "memory": 256 * 2**20, "node:__internal_head__": 1e-4}
+TRIAL_DRIVER_RESOURCES: dict[str, float] = {"CPU": 0, "memory": DRIVER_MEMORY, HEAD: 1e-4}
 """On the head, which stays when a machine with workers goes."""
 TRIAL_DRIVER_FAILURES = 2
 
@@ -65,7 +67,8 @@ def room_for_all(specs: Sequence[RunSpec]) -> int:
     """
     nodes = cluster.node_resources()
     if cluster.grows():
-        return max(most_at_once([spec.resources for spec in specs], nodes), min(len(specs), cluster.RUNS_WHILE_GROWING))
+        more = most_at_once([spec.resources for spec in specs], nodes) + cluster.RUNS_WHILE_GROWING
+        return int(min(more, len(specs), most_drivers(nodes)))
     for resources in {spec.resources: None for spec in specs}:
         cluster.concurrency(resources, nodes)
     return most_at_once([spec.resources for spec in specs], nodes)
@@ -93,12 +96,52 @@ def execute(
         try:
             with interruptible():
                 for wave in waves(specs):
-                    _tune(wave, folder, below(scratch, f"{time.time_ns()}"), [results, *watchers], say)
+                    _train(wave, folder, scratch, results, [results, *watchers], say)
         except KeyboardInterrupt:
             interrupted = True
             stop_everything()
             mark_killed(specs, folder, watchers)
     return summarize(specs, folder, interrupted, results.status)
+
+
+def _train(
+    specs: Sequence[RunSpec],
+    folder: SuiteFolder,
+    scratch: str,
+    results: _Results,
+    watchers: Sequence[Watcher],
+    say: Callable[[str], None],
+) -> None:
+    """Train runs until each of them has ended; one whose process is lost again and again has failed."""
+    losses = Counter[str]()
+    while todo := [spec for spec in specs if spec.run_id not in results.status]:
+        results.begun.clear()
+        reason = "its process was lost, again and again"
+        try:
+            _tune(todo, folder, below(scratch, f"{time.time_ns()}"), watchers, say)
+        except RuntimeError as error:
+            reason = lost_process(error)
+            say(f"{reason}; going on")
+        lost = [spec for spec in todo if spec.run_id in results.begun and spec.run_id not in results.status]
+        for spec in lost:
+            losses[spec.run_id] += 1
+            if losses[spec.run_id] > TRIAL_DRIVER_FAILURES:
+                _end(spec, folder.run(spec.run_id), "failed", reason, watchers)
+        if not results.begun:
+            return
+
+
+def lost_process(error: RuntimeError) -> str:
+    """Why Ray Tune gave up, where it was for the loss of a process that it does not expect: out of memory.
+
+    Raises:
+        RuntimeError: the same, for any other reason.
+    """
+    from ray.exceptions import RayError
+
+    if not isinstance(error.__cause__, RayError):
+        raise error
+    return f"Ray has ended a trial's process: {cause(error.__cause__)}"
 
 
 def _tune(
@@ -111,9 +154,10 @@ def _tune(
     from ray import tune
 
     from eqbench.announcer import Announcer
-    from eqbench.run_queue import RunQueue
+    from eqbench.run_queue import RunQueue, SaysWhatWaits
 
     paths = {str(folder.run(spec.run_id).path): spec for spec in specs}
+    queue = RunQueue(paths, cluster.grows(), say)
     tuner = tune.Tuner(
         tune.with_resources(run_trial, TRIAL_DRIVER_RESOURCES),
         param_space={
@@ -123,7 +167,7 @@ def _tune(
             "code": environment.git_state(),
         },
         tune_config=tune.TuneConfig(
-            search_alg=RunQueue(paths, cluster.grows(), say),
+            search_alg=queue,
             num_samples=len(paths),
             max_concurrent_trials=len(paths),  # the queue knows better; without it, Tune starts one after the other
             reuse_actors=True,
@@ -132,7 +176,7 @@ def _tune(
             name=f"tune-{len(paths)}-{time.time_ns()}",
             storage_path=scratch,
             verbose=0,
-            callbacks=[Announcer(paths, watchers)],
+            callbacks=[Announcer(paths, watchers), SaysWhatWaits(queue)],
             failure_config=tune.FailureConfig(max_failures=TRIAL_DRIVER_FAILURES),
         ),
     )
@@ -140,12 +184,14 @@ def _tune(
 
 
 class _Results:
-    """Remembers how each run ended."""
+    """Remembers which runs have begun, and how each ended."""
 
     def __init__(self) -> None:
+        self.begun: set[str] = set()
         self.status: dict[str, str] = {}
 
-    def started(self, run: RunFolder, spec: RunSpec) -> None: ...
+    def started(self, run: RunFolder, spec: RunSpec) -> None:
+        self.begun.add(spec.run_id)
 
     def reported(self, run: RunFolder, spec: RunSpec, metrics: dict[str, Any]) -> None: ...
 
@@ -183,8 +229,12 @@ def mark_killed(specs: Sequence[RunSpec], folder: SuiteFolder, watchers: Sequenc
         run = folder.run(spec.run_id)
         if not run.attempts or run.read_result() is not None:
             continue
-        result = unsuccessful_result(spec, run, "killed", "interrupted; run again to continue")
-        with contextlib.suppress(OSError, EnvironmentProblem), run.exclusively():
-            run.write_result(result)
-        for watcher in watchers:
-            watcher.ended(run, spec, result)
+        _end(spec, run, "killed", "interrupted; run again to continue", watchers)
+
+
+def _end(spec: RunSpec, run: RunFolder, status: str, detail: str, watchers: Sequence[Watcher]) -> None:
+    result = unsuccessful_result(spec, run, status, detail)
+    with contextlib.suppress(OSError, EnvironmentProblem), run.exclusively():
+        run.write_result(result)
+    for watcher in watchers:
+        watcher.ended(run, spec, result)

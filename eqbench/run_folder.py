@@ -33,7 +33,7 @@ import yaml
 from eqbench import file_lock, stored_json
 from eqbench.errors import EnvironmentProblem
 from eqbench.run_spec import RunSpec
-from eqbench.storage import driver_elsewhere, fetch_plans
+from eqbench.storage import driver_elsewhere, fetch_plans, refuse_driver_elsewhere
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast where PyYAML was built with libyaml
 
@@ -245,9 +245,8 @@ class SuiteFolder:
 
     def planned(self) -> list[RunFolder]:
         """The runs of the plan first, in its order, then those of earlier plans."""
-        plan = self.read_plan()
-        order = {run_id: position for position, run_id in enumerate(plan)}
-        return sorted(self.runs(), key=lambda run: (order.get(run.run_id, len(plan)), run.run_id))
+        order = {run_id: position for position, run_id in enumerate(self.read_plan())}
+        return sorted(self.runs(), key=lambda run: (order.get(run.run_id, len(order)), run.run_id))
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
@@ -257,9 +256,10 @@ class SuiteFolder:
             EnvironmentProblem: another process holds it.
         """
         with file_lock.hold(self.lock_file, patience=1.0) as file:  # who only looks at the lock has it for an instant
-            holder = driver_elsewhere(self.path) if file else self.lock_file.read_text().strip() or "unknown"
-            if file is None or holder:
+            if file is None:
+                holder = self.lock_file.read_text().strip() or "unknown"
                 raise EnvironmentProblem(f"{self.path}: another eqbench process ({holder}) works on this suite")
+            refuse_driver_elsewhere(self.path)
             file.truncate(0)
             file.write(f"pid {os.getpid()}")
             file.flush()

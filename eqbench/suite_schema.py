@@ -6,14 +6,12 @@ import re
 import typing
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from eqbench.errors import nearest
 from eqbench.recipe import Model, Train, WholeNumber
 from eqbench.run_spec import Resources
-from eqbench.storage.place import public
 from eqbench.suite_file import SuiteFile
 from eqbench.suite_yaml import Place
 from eqbench.validation import Problem, explain, show
@@ -36,9 +34,11 @@ def _checked_label(label: str) -> str:
 
 
 def _without_password(uri: str) -> str:
-    if "@" in urlsplit(uri).netloc:
+    from eqbench.tracking.uri import shown
+
+    if "@" in uri and not uri.startswith("sqlite:"):
         raise ValueError(
-            f"'{public(uri)}' with a user name or password before it, which would be in every copy of the suite; leave "
+            f"'{shown(uri)}' with a user name or password before it, which would be in every copy of the suite; leave "
             "them out and set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or for a database "
             "MLFLOW_TRACKING_URI, in the environment"
         )

@@ -101,9 +101,14 @@ class Watched(Supervision):
 
 @contextlib.contextmanager
 def watching(run: RunFolder, minutes: float, notice: Callable[[], int] | None = None) -> Iterator[Supervision]:
-    """Watch over the loop of this worker while it trains `run`; `minutes` is what a step may take at most."""
+    """Watch over the loop of this worker while it trains `run`; `minutes` is what a step may take at most.
+
+    All workers of the run call it before they begin, to agree on the number of the attempt.
+    """
     run.path.mkdir(parents=True, exist_ok=True)
-    watched = Watched(60 * minutes, run.path / f"stuck_rank{distributed.rank()}_{os.getpid()}.txt", notice)
+    attempt = distributed.from_first_rank(run.attempts + 1)
+    file = run.path / f"stuck_rank{distributed.rank()}_{os.getpid()}_{attempt}.txt"
+    watched = Watched(60 * minutes, file, notice)
     try:
         watched.stepped()
         yield watched
@@ -113,20 +118,34 @@ def watching(run: RunFolder, minutes: float, notice: Callable[[], int] | None = 
 
 def stuck(run: RunFolder, *, lately: bool = False) -> list[str]:
     """A sentence for each worker of the run that was ended because it stood still; `lately`: in the last attempt."""
-    since = run.state_file.stat().st_mtime_ns if lately and run.state_file.exists() else 0
-    files = []
-    for file in sorted(run.path.glob("stuck_rank*.txt")):
-        with contextlib.suppress(FileNotFoundError):  # a worker of the group before has ended meanwhile
-            status = file.stat()
-            files += [file] if status.st_size and status.st_mtime_ns >= since else []
+    since = run.attempts if lately else 0
+    files = [file for file in stuck_files(run) if _named(file)[1] >= since]
     if not files:
         return []
     minutes = run.read_spec().resources.stuck_minutes
     return [
-        f"rank {file.stem.removeprefix('stuck_rank').partition('_')[0]} did not finish a step within {minutes:g} min "
-        f"and was ended; where it stood: {file}"
+        f"rank {_named(file)[0]} did not finish a step within {minutes:g} min and was ended; where it stood: {file}"
         for file in files
     ]
+
+
+def stuck_files(run: RunFolder) -> list[Path]:
+    """What workers of the run have left here that were ended because they stood still: where that was."""
+    files = []
+    for file in sorted(run.path.glob("stuck_rank*.txt")):
+        with contextlib.suppress(FileNotFoundError):  # a worker of the group before has ended meanwhile
+            files += [file] if file.stat().st_size else []
+    return files
+
+
+def _named(file: Path) -> tuple[str, int]:
+    """Rank and attempt; 0 where the name does not say which.
+
+    >>> _named(Path("stuck_rank3_4711_2.txt")), _named(Path("stuck_rank3.txt"))
+    (('3', 2), ('3', 0))
+    """
+    rank, *rest = file.stem.removeprefix("stuck_rank").split("_")
+    return rank, int(rest[1]) if len(rest) == 2 and rest[1].isdecimal() else 0
 
 
 class PreemptionNotice(threading.Thread):

@@ -38,7 +38,7 @@ def run_trial(config: dict[str, Any]) -> None:
     own callback for Ray Train (`TuneReportCallback`) can block forever when the last report meets the trial's end.
     """
     from ray import tune
-    from ray.exceptions import RayActorError
+    from ray.exceptions import OutOfMemoryError, RayActorError
 
     try:
         run = _planned(config)
@@ -55,11 +55,10 @@ def run_trial(config: dict[str, Any]) -> None:
     _report(run, spec, reported)
     try:
         ending = fitting.result()
-    except RayActorError:  # a helper process of Ray was lost, not a worker: Tune starts the trial again
+    except (RayActorError, OutOfMemoryError):  # Ray lost a helper process, not a worker: Tune starts the trial again
         raise
     except Exception as error:
-        reasons = [*(supervision.stuck(run, lately=True) if is_loss(error) else []), cause(error)]
-        ending = {"failure": reasons[0], "traceback": traceback.format_exc()}
+        ending = {"failure": _why(run, spec, error, "storage" in config), "traceback": traceback.format_exc()}
     if "failure" in ending:
         _write_error(run, ending)
         suite_mirror.try_to_settle(run.path)
@@ -76,6 +75,19 @@ def _planned(config: Mapping[str, Any]) -> RunFolder:
     if not run.spec_file.exists():
         raise EnvironmentProblem(f"{run.path} is not there: --storage must be shared by all machines")
     return run
+
+
+def _why(run: RunFolder, spec: RunSpec, error: Exception, apart: bool) -> str:
+    """Why a run has failed; `apart`: machines have folders of their own, and one that is lost sends no more of it."""
+    if not is_loss(error):
+        return cause(error)
+    if said := supervision.stuck(run, lately=True):
+        return said[0]
+    where = (
+        f"; or one did not finish a step within {spec.resources.stuck_minutes:g} min and was ended: where it stood is "
+        f"then in stuck_rank*.txt in {run.path} of its machine"
+    )
+    return cause(error) + (where if apart else "")
 
 
 def _report(run: RunFolder, spec: RunSpec, reported: int) -> int:
@@ -213,7 +225,7 @@ def _train_as_worker(config: dict[str, Any], notice: Callable[[], int]) -> dict[
 
     with contextlib.suppress(FileNotFoundError):  # another machine of a cluster; there, Ray has set the folder
         os.chdir(config["folder"])  # relative paths in a suite are the user's
-    run = training.run_here(config)
+    run = _planned(config)
     context = ray.train.get_context()
     first = context.get_world_rank() == 0
     alone = context.get_world_size() == 1

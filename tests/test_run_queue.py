@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eqbench import cluster, run_queue
-from eqbench.room import Room, most_at_once
+from eqbench.room import DRIVER_MEMORY, HEAD, Room, most_at_once
+from eqbench.run_folder import RunFolder
 from eqbench.run_queue import RunQueue
 from eqbench.run_spec import Resources
 from eqbench.suite import load_suite
@@ -37,11 +38,23 @@ def shape(workers: int = 1, cpus: float = 1, gpus: float = 0, least: int | None 
         ([{"CPU": 3.0}], [shape()], shape(4, least=2), False),
         ([{"CPU": 1.0}], [], shape(4, least=2), False),
         ([{"CPU": 1.0}], [shape(4, least=1)], shape(), False),
+        ([{"CPU": 4.0}], [shape(2, cpus=4)], shape(cpus=4), True),
+        ([{"CPU": 8.0, "GPU": 1.0}, {"CPU": 16.0}], [shape()] * 8, shape(gpus=1), True),
+        ([{"CPU": 1.0, "GPU": 1.0}, {"CPU": 1.0}], [shape()], shape(), True),
+        ([{"CPU": 8.0, HEAD: 1.0, "memory": 2.0 * DRIVER_MEMORY}], [shape()], shape(), True),
+        ([{"CPU": 8.0, HEAD: 1.0, "memory": 2.0 * DRIVER_MEMORY}], [shape()] * 2, shape(), False),
+        ([{"CPU": 8.0, "memory": 1.0}, {HEAD: 1.0, "memory": 2.0 * DRIVER_MEMORY}], [shape()], shape(), True),
         ([], [], shape(), False),
     ],
 )
 def test_room(nodes: list[dict[str, float]], in_progress: list[Resources], candidate: Resources, fits: bool) -> None:
     assert Room(nodes, in_progress).take(candidate) is fits
+
+
+def test_a_run_in_progress_whose_node_has_gone_waits() -> None:
+    assert Room([{"CPU": 1.0}, {"CPU": 1.0}], [shape(2), shape()]).waiting == [shape()]
+    assert Room([{"CPU": 1.0}], [shape(2), shape()]).waiting == [shape(2)]
+    assert Room([{"CPU": 1.0}], [shape(3, least=1)]).waiting == []
 
 
 def test_one_that_does_not_fit_takes_nothing() -> None:
@@ -98,13 +111,21 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 def queue(nodes: list[dict[str, float]], said: list[str], grows: bool = False, **runs: Resources) -> RunQueue:
     specs: Any = {name: type("Spec", (), {"resources": resources}) for name, resources in runs.items()}
-    return RunQueue(specs, grows, said.append, nodes=lambda: nodes)
+    return RunQueue(specs, grows, said.append, nodes=lambda: nodes, free=lambda: {"CPU": 0.5})
 
 
 def ask(runs: RunQueue, clock: Clock, trial: str) -> Any:
     clock.now += run_queue.SECONDS_BETWEEN_LOOKS
     answer = runs.suggest(trial)
     return answer["run"] if isinstance(answer, dict) else answer
+
+
+def wait(runs: RunQueue, clock: Clock, seconds: float) -> None:
+    """What Ray Tune's loop does meanwhile."""
+    until = clock.now + seconds
+    while clock.now < until:
+        clock.now += 1
+        run_queue.SaysWhatWaits(runs).on_step_end(1, [])
 
 
 def test_the_largest_goes_first_and_smaller_ones_beside_it(clock: Clock) -> None:
@@ -127,16 +148,61 @@ def test_nodes_that_come_are_used_and_those_that_go_are_waited_for(clock: Clock)
     for trial in "12":
         runs.on_trial_complete(trial)
     assert ask(runs, clock, "3") is None
+    wait(runs, clock, run_queue.SECONDS_UNTIL_IT_IS_SAID - 1)
     assert said == []
-    clock.now += run_queue.SECONDS_UNTIL_IT_IS_SAID
-    assert ask(runs, clock, "3") is None
+    wait(runs, clock, run_queue.SECONDS_UNTIL_IT_IS_SAID_AGAIN)
     assert ask(runs, clock, "3") is None
     assert said == [said[0]]
-    assert said[0].startswith(
-        "1 runs wait for nodes: resources: 1 worker(s) of 1 CPU each are asked for, the nodes have"
-    )
+    assert said[0].startswith("1 run waits for nodes: resources: 1 worker(s) of 1 CPU each are asked for, the nodes")
     nodes.append({"CPU": 1.0})
     assert ask(runs, clock, "3") == "c"
+
+
+def test_a_run_in_progress_that_has_lost_its_node_for_good_lets_others_by_and_is_named(clock: Clock) -> None:
+    said: list[str] = []
+    nodes = [{"CPU": 1.0}, {"CPU": 1.0}]
+    runs = queue(nodes, said, both=shape(2), one=shape())
+    assert [ask(runs, clock, name) for name in "12"] == ["both", None]
+    del nodes[1]
+    assert [ask(runs, clock, name) for name in "23"] == ["one", FINISHED]
+    wait(runs, clock, 60)
+    assert [line.partition(" are asked for")[0] for line in said] == [
+        "1 run waits for nodes: resources: 2 worker(s) of 1 CPU each"
+    ]
+    wait(runs, clock, run_queue.SECONDS_UNTIL_IT_IS_SAID_AGAIN)
+    assert said[1:] == said[:1]
+    nodes.append({"CPU": 1.0})
+    wait(runs, clock, 2 * run_queue.SECONDS_UNTIL_IT_IS_SAID_AGAIN)
+    assert len(said) == 2
+
+
+def test_nothing_is_said_of_runs_that_wait_for_others(clock: Clock, tmp_path: Path) -> None:
+    said: list[str] = []
+    path = str(tmp_path / "a")
+    runs = queue([{"CPU": 1.0}], said, **{path: shape(), "b": shape()})
+    assert [ask(runs, clock, name) for name in "12"] == [path, None]
+    RunFolder(Path(path)).path.mkdir()
+    RunFolder(Path(path)).start_attempt()
+    wait(runs, clock, 5000)
+    assert said == []
+
+
+def test_a_run_that_does_not_begin_because_others_have_the_nodes_is_named(clock: Clock, tmp_path: Path) -> None:
+    said: list[str] = []
+    path = str(tmp_path / "a")
+    (tmp_path / "a").mkdir()
+    runs = queue([{"CPU": 1.0}, {"CPU": 3.0, "GPU": 1.0}], said, **{path: shape()})
+    assert ask(runs, clock, "1") == path
+    wait(runs, clock, run_queue.SECONDS_UNTIL_A_RUN_HAS_BEGUN - 20)
+    assert said == []
+    wait(runs, clock, 40)
+    assert said == [
+        "1 run waits for what others have on the cluster: 0.5 of 4 CPU, 0 of 1 GPU are free; "
+        "`ray status` there says more"
+    ]
+    RunFolder(tmp_path / "a").start_attempt()
+    wait(runs, clock, 5000)
+    assert len(said) == 1
 
 
 def test_it_does_not_look_at_the_nodes_all_the_time(clock: Clock) -> None:
@@ -159,6 +225,27 @@ def test_on_a_cluster_that_grows_some_more_wait_inside_ray(clock: Clock) -> None
     runs = queue([], [], grows=True, **names)
     started = [ask(runs, clock, str(number)) for number in range(cluster.RUNS_WHILE_GROWING + 1)]
     assert started == [*list(names)[: cluster.RUNS_WHILE_GROWING], None]
+
+
+def test_on_a_cluster_that_grows_there_are_more_beside_those_that_have_their_nodes(clock: Clock) -> None:
+    names = {f"run{number}": shape() for number in range(99)}
+    runs = queue([{"CPU": 40.0}], [], grows=True, **names)
+    started = [ask(runs, clock, str(number)) for number in range(99)]
+    assert len([each for each in started if each]) == 40 + cluster.RUNS_WHILE_GROWING
+
+
+def test_a_shape_that_no_machine_can_hold_leaves_places_to_others(clock: Clock) -> None:
+    said: list[str] = []
+    large = {f"large{number}": shape(cpus=64) for number in range(40)}
+    runs = queue([{"CPU": 1.0}], said, grows=True, small0=shape(), small1=shape(), **large)
+    started = [ask(runs, clock, str(number)) for number in range(12)]
+    assert started == ["small0", *[f"large{number}" for number in range(8)], "small1", None, None]
+    wait(runs, clock, run_queue.SECONDS_UNTIL_IT_IS_SAID_OF_NODES_TO_COME - 20)
+    assert said == []
+    wait(runs, clock, 60)
+    assert [line.partition(" are asked for")[0] for line in said] == [
+        "40 runs wait for nodes: resources: 1 worker(s) of 64 CPU each"
+    ]
 
 
 def test_runs_of_a_suite(clock: Clock, tmp_path: Path) -> None:

@@ -157,6 +157,13 @@ def test_one_wrong_value(old: str, new: str, message: str) -> None:
     assert message in refusal(SUITE.replace(old, new, 1))
 
 
+@pytest.mark.parametrize("uri", ["http://ada:lovelace@mlflow", "http:/ada:lovelace@mlflow", "ada:lovelace@mlflow"])
+def test_a_password_in_a_suite_is_refused_and_not_shown(uri: str) -> None:
+    said = refusal(SUITE.replace("seeds:", f"mlflow: {{tracking_uri: '{uri}'}}\nseeds:"))
+    assert "mlflow' with a user name or password before it" in said
+    assert "lovelace" not in said
+
+
 def test_all_problems_are_listed_once() -> None:
     second = SUITE.replace("losses:", "  - {name: digits, task: a, model: b, data: c}\nlosses:")
     text = second.replace("epochs: 2", "epochs: 0").replace("[0, 1]", "[0, 0]").replace("lr: 0.1", "lr: x")

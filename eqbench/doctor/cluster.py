@@ -18,7 +18,7 @@ from eqbench.doctor.cluster_findings import Node
 from eqbench.doctor.report import Check
 from eqbench.errors import EnvironmentProblem, InputError
 from eqbench.storage.place import public as public_place
-from eqbench.tracking.uri import public, resolve_uri
+from eqbench.tracking.uri import resolve_uri, shown
 
 SECONDS_TO_ANSWER = 120
 
@@ -44,17 +44,19 @@ def diagnose_cluster(storage: str, tracking_uri: str | None = None, verbose: boo
     wrong: list[Check] = []
     try:
         uri = resolve_uri(tracking_uri)
-        server = public(uri) if uri.startswith(("http://", "https://")) else None
+        server = shown(uri) if uri.startswith(("http://", "https://")) else None
     except (EnvironmentProblem, ValueError) as error:
         said = f"{'' if isinstance(error, EnvironmentProblem) else 'MLFLOW_TRACKING_URI: '}{error}"
         wrong = [Check("mlflow", "problem", said, "export MLFLOW_TRACKING_URI=http://<host>:5000")]
     with cluster.connected(verbose):
         nodes = _asked(living_nodes(), server)
         answering = [node for node in nodes if node.answer]
+        grows = cluster.grows()
         return [
             *(findings.machine(node) for node in nodes),
+            *(findings.workers(nodes) if grows else []),
             findings.versions(nodes),
-            check_storage(storage, answering),
+            check_storage(storage, answering, grows),
             *(wrong or [_tracking(server, uri, nodes)]),
             findings.clocks(_clock_offsets(answering)),
             findings.token(services.ray_token(os.environ, Path.home()), len(nodes)),
@@ -72,15 +74,21 @@ def living_nodes() -> list[Node]:
     ]
     twice = {node.name for node in nodes if sum(other.name == node.name for other in nodes) > 1}
     named = [replace(node, name=f"{node.name}/{node.id[:6]}") if node.name in twice else node for node in nodes]
-    return sorted(named, key=lambda node: (not _is_head(node), node.name))
+    return sorted(named, key=lambda node: (not node.is_head, node.name))
 
 
-def check_storage(storage: str, nodes: Sequence[Node]) -> Check:
-    """Whether every node can write there and reads what the others have written."""
+def check_storage(storage: str, nodes: Sequence[Node], grows: bool) -> Check:
+    """Whether every node can write there and reads what the others have written.
+
+    Args:
+        grows: whether there will be nodes that cannot be asked yet: a folder has to be on something that is mounted.
+    """
     if "://" not in storage and not Path(storage).expanduser().is_absolute():
         found = f"{storage}: is relative, which means another folder on each node"
         return Check("storage", "problem", found, "--storage /shared/runs, or a URI; or export EQBENCH_STORAGE=…")
     place = storage if "://" in storage else str(Path(storage).expanduser())
+    if grows and "://" not in storage and not _is_mounted(place):
+        return findings.own_disk(storage)
     folder = f".eqbench-doctor-{uuid.uuid4().hex[:12]}"
     silent: list[Node] = []
     try:
@@ -98,6 +106,12 @@ def check_storage(storage: str, nodes: Sequence[Node]) -> Check:
         _on_each(dict.fromkeys(able, (probe.remove_marks, (place, folder))))
     shown = public_place(storage) if "://" in storage else storage
     return findings.storage(shown, failures, unread, len(nodes))
+
+
+def _is_mounted(folder: str) -> bool:
+    """Whether a folder, there or not, is on something that is mounted below the root."""
+    path = Path(os.path.realpath(folder))
+    return any(os.path.ismount(each) for each in (path, *path.parents)[:-1])
 
 
 def _silent(answers: Mapping[Node, Any]) -> list[Node]:
@@ -183,7 +197,3 @@ def _on_each(calls: Mapping[Node, _Call]) -> dict[Node, Any]:
 def _name(node: Mapping[str, Any]) -> str:
     head = " (head)" if "node:__internal_head__" in node["Resources"] else ""
     return f"{node['NodeManagerAddress']}{head}"
-
-
-def _is_head(node: Node) -> bool:
-    return "node:__internal_head__" in node.resources

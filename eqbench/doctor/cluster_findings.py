@@ -27,6 +27,10 @@ class Node:
     answer: Mapping[str, Any] = field(default_factory=dict)
     silence: str = ""
 
+    @property
+    def is_head(self) -> bool:
+        return "node:__internal_head__" in self.resources
+
 
 def machine(node: Node) -> Check:
     """What a node has, and whether torch can use what Ray counts."""
@@ -48,6 +52,19 @@ def machine(node: Node) -> Check:
         fix = "on that node: `nvidia-smi` and `eqbench doctor` say why; a container needs --gpus all (nvidia.com/gpu)"
         return Check(name, "problem", f"{found}; Ray counts {gpus:g} GPU, torch ({built}) sees {len(seen)}", fix)
     return Check(name, "ok", found)
+
+
+def workers(nodes: Sequence[Node]) -> list[Check]:
+    """What could not be looked at yet of a cluster that grows: nodes that it starts for runs."""
+    others = [node for node in nodes if not node.is_head]
+    fix = "min_workers: 1 (Kubernetes: minReplicas) and `ray up --no-restart`, or look again while a suite runs"
+    if not others:
+        found = "only the head is there: storage, MLflow, versions and GPUs of the workers have not been looked at"
+        return [Check("workers", "warning", found, fix)]
+    if not any(node.resources.get("GPU") for node in nodes):
+        found = "no node with a GPU is there: if the cluster starts such for runs, they have not been looked at"
+        return [Check("workers", "warning", found, fix)]
+    return []
 
 
 def versions(nodes: Sequence[Node]) -> Check:
@@ -74,9 +91,7 @@ def storage(place: str, failures: Mapping[str, str], unread: Mapping[str, Sequen
         failures: by node, why it cannot write.
         unread: by node, the nodes whose files it does not see.
     """
-    fix = f"mount the same folder at {place} on every node (NFS, EFS, Filestore, Azure Files, Lustre), or use a URI"
-    if "://" in place:
-        fix = KEYS
+    fix = KEYS if "://" in place else _same_folder(place)
     if failures:
         said = "; ".join(f"{name}: {why}" for name, why in failures.items())
         return Check("storage", "problem", f"{place}: cannot be written by {said}", fix)
@@ -85,6 +100,12 @@ def storage(place: str, failures: Mapping[str, str], unread: Mapping[str, Sequen
         said = "; ".join(f"{name} does not see what {' '.join(others)} wrote" for name, others in blind.items())
         return Check("storage", "problem", f"{place}: is not shared: {said}", fix)
     return Check("storage", "ok", f"{place}: written and read by {_of(nodes, 'node')}")
+
+
+def own_disk(place: str) -> Check:
+    """The finding about a folder that is not mounted, on a cluster that is going to have more machines."""
+    found = f"{place}: is on this machine's own disk, and the cluster will have other machines, which do not see it"
+    return Check("storage", "problem", found, _same_folder(place))
 
 
 def tracking(server: str, nodes: Sequence[Node]) -> Check:
@@ -118,6 +139,10 @@ def token(found: Check, nodes: int) -> Check:
         fix = "RAY_AUTH_MODE=token and the same RAY_AUTH_TOKEN_PATH on every node; see `ray get-auth-token --generate`"
         return Check(found.name, "warning", found.found, fix)
     return found
+
+
+def _same_folder(place: str) -> str:
+    return f"mount the same folder at {place} on every node (NFS, EFS, Filestore, Azure Files, Lustre), or use a URI"
 
 
 def _of(number: int, what: str) -> str:

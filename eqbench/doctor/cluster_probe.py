@@ -79,9 +79,28 @@ def why_silent(tracking_server: str) -> str:
             said = error.read(200).decode(errors="replace")
         if error.code == 403 and "Host header" in said:
             return f"HTTP 403: {said.strip()}"
-        return "" if error.code in (401, 403) else f"HTTP {error.code} {error.reason}"
+        return "" if error.code in (401, 403) else f"HTTP {error.code} {error.reason}{by_proxy(tracking_server)}"
     except Exception as error:
-        return str(getattr(error, "reason", error))
+        return f"{getattr(error, 'reason', error)}{by_proxy(tracking_server)}"
+
+
+def proxy_of(url: str) -> str:
+    """The proxy that the environment has for questions to a URL, as it is named there; empty if there is none."""
+    import urllib.parse
+    import urllib.request
+
+    parts = urllib.parse.urlsplit(url)
+    if urllib.request.proxy_bypass(parts.netloc.rpartition("@")[2]):
+        return ""
+    return urllib.request.getproxies().get(parts.scheme, "")
+
+
+def by_proxy(url: str) -> str:
+    """For messages: through which proxy a URL is asked, without the proxy's password, and how it is asked without."""
+    import urllib.parse
+
+    proxy, host = proxy_of(url).rpartition("@")[2], urllib.parse.urlsplit(url).hostname
+    return f"; asked through the proxy {proxy}, no_proxy={host} avoids it" if proxy else ""
 
 
 def clock() -> float:

@@ -11,13 +11,14 @@ import sqlite3
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
-from eqbench.doctor.cluster_probe import SEARCH
+from eqbench.doctor.cluster_probe import SEARCH, by_proxy
 from eqbench.doctor.report import Check
 from eqbench.errors import EnvironmentProblem
-from eqbench.tracking.uri import public, resolve_uri, sqlite_file
+from eqbench.tracking.uri import resolve_uri, shown, sqlite_file
 
 SERVER_SECONDS = 3
 SEARCH_SECONDS = 10
@@ -41,11 +42,12 @@ def tracking_store(suite_uri: str | None = None) -> Check:
     if file := sqlite_file(uri):
         return _sqlite(file)
     if parts.scheme in ("http", "https"):
-        return _server(uri)
+        check = _server(uri)
+        return check if check.status == "ok" else replace(check, found=f"{check.found}{by_proxy(uri)}")
     port = port or DATABASE_PORTS.get(parts.scheme.partition("+")[0])
     if parts.hostname and port:
-        return _database(public(uri), parts.hostname, port)
-    return Check(STORE, "ok", f"{public(uri)}: of a kind that is not checked from here")
+        return _database(shown(uri), parts.hostname, port)
+    return Check(STORE, "ok", f"{shown(uri)}: of a kind that is not checked from here")
 
 
 def _sqlite(file: Path) -> Check:
@@ -70,7 +72,7 @@ def _sqlite(file: Path) -> Check:
 
 
 def _server(uri: str) -> Check:
-    address = public(uri)
+    address = shown(uri)
     try:
         with urllib.request.urlopen(f"{address.rstrip('/')}/health", timeout=SERVER_SECONDS):
             return _search(uri)
@@ -88,7 +90,7 @@ def _search(uri: str) -> Check:
     from mlflow.utils.credentials import get_default_host_creds
     from mlflow.utils.rest_utils import http_request
 
-    address, once = public(uri), {"timeout": SEARCH_SECONDS, "max_retries": 0, "raise_on_status": False}
+    address, once = shown(uri), {"timeout": SEARCH_SECONDS, "max_retries": 0, "raise_on_status": False}
     try:
         credentials = get_default_host_creds(uri)  # type: ignore[no-untyped-call]
         answer = http_request(credentials, SEARCH, "GET", params={"max_results": 1}, **once)  # type: ignore[no-untyped-call]

@@ -15,6 +15,13 @@ def driver_elsewhere(suite: Path) -> str:
     return holder(suite)
 
 
+def refuse_driver_elsewhere(suite: Path) -> None:
+    """EnvironmentProblem where there is one, by the clock of the store."""
+    from eqbench.storage import driving
+
+    driving.refuse_driver_elsewhere(suite)
+
+
 def fetch_plans(storage: Path) -> None:
     """Let the suites and sweeps behind the URI of a storage be found here."""
     from eqbench.storage import suite_mirror

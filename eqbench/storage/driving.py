@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from eqbench.errors import EqbenchError
 from eqbench.storage import suite_mirror, training
 from eqbench.storage.lease import FILE as LEASE_FILE
-from eqbench.storage.lease import Lease, holder_of
+from eqbench.storage.lease import Lease, holder_of, refuse_other
 from eqbench.storage.place import located, place_of
 
 if TYPE_CHECKING:
@@ -152,3 +152,13 @@ def holder(suite: Path) -> str:
         return ""
     remote, prefix = there
     return holder_of(remote, f"{prefix}/{LEASE_FILE}", suite)
+
+
+def refuse_driver_elsewhere(suite: Path) -> None:
+    """That no process of another machine works on a suite behind a URI.
+
+    Raises:
+        EnvironmentProblem: one does, or the place behind the URI cannot be written.
+    """
+    if there := located(suite):
+        refuse_other(*there, suite)

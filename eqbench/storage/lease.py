@@ -45,6 +45,7 @@ class Lease:
 
     def __init__(self, remote: Remote, prefix: str, folder: Path) -> None:
         self._remote = remote
+        self._prefix = prefix
         self._path = f"{prefix}/{FILE}"
         self._folder = folder
         self._owner = uuid.uuid4().hex
@@ -61,15 +62,14 @@ class Lease:
         """
         for _ in range(TRIES):
             began = time.monotonic()
-            if holder := self._other():
-                raise self._refusal(holder)
+            refuse_other(self._remote, self._prefix, self._folder)
             self._write()
             if time.monotonic() - began <= SETTLING_SECONDS:
                 break
         time.sleep(SETTLING_SECONDS)
         now = parsed(self._remote.read(self._path))
         if now.get("owner") != self._owner:
-            raise self._refusal(describe(now))
+            raise _refusal(self._remote, self._prefix, describe(now))
         self._thread.start()
 
     def release(self) -> None:
@@ -90,31 +90,7 @@ class Lease:
             EnvironmentProblem: it was taken over.
         """
         if self.lost:
-            raise self._refusal(self.lost)
-
-    def _other(self) -> str:
-        """Who else has it; nobody where the claim has run out or is `_ours`."""
-        lease = parsed(self._remote.read(self._path))
-        if not lease or lease.get("owner") == self._owner or _ours(lease, self._folder):
-            return ""
-        return describe(lease) if self._age(lease) < SECONDS else ""
-
-    def _age(self, lease: Mapping[str, Any]) -> float:
-        """Seconds since a claim was renewed, by the clock of the store: those of two machines may differ."""
-        now = f"{self._path}.{self._owner}"
-        self._remote.write(now, b"{}\n")
-        stamps = self._remote.stamps([now, self._path])
-        self._remote.delete(now)
-        if all(stamps.get(path, (0, 0))[1] for path in (now, self._path)):
-            return (stamps[now][1] - stamps[self._path][1]) / SECOND
-        return time.time() - number_in(lease, "renewed")
-
-    def _refusal(self, holder: str) -> EnvironmentProblem:
-        place = f"{self._remote.shown}/{self._path.removesuffix(f'/{FILE}')}"
-        return EnvironmentProblem(
-            f"{place}: another eqbench process ({holder}) works on this suite; if it is gone, its claim ends "
-            f"{SECONDS:g} s after the last renewal"
-        )
+            raise _refusal(self._remote, self._prefix, self.lost)
 
     def _write(self) -> None:
         content = {
@@ -146,13 +122,46 @@ class Lease:
             self._write()
 
 
+def refuse_other(remote: Remote, prefix: str, folder: Path) -> None:
+    """That nobody else drives the suite at `prefix`, by the clock of the store: those of two machines may differ.
+
+    Raises:
+        EnvironmentProblem: somebody does, or the place cannot be written.
+    """
+    path = f"{prefix}/{FILE}"
+    lease = parsed(remote.read(path))
+    if lease and not _ours(lease, folder) and _age(remote, path, lease) < SECONDS:
+        raise _refusal(remote, prefix, describe(lease))
+
+
 def holder_of(remote: Remote, path: str, folder: Path) -> str:
-    """Who drives a suite, as far as this machine's clock is right; nobody where the claim has run out or is `_ours`."""
+    """Who drives a suite, as far as this machine's clock is right; nobody where the claim has run out or is `_ours`.
+
+    A claim that was renewed in the future says that the clock is not right, and nothing of its holder.
+    """
     lease = parsed(remote.read(path))
     if not lease or _ours(lease, folder):
         return ""
     renewed = remote.stamps([path]).get(path, (0, 0))[1] / SECOND or number_in(lease, "renewed")
-    return describe(lease) if time.time() - renewed < SECONDS else ""
+    return describe(lease) if abs(time.time() - renewed) < SECONDS else ""
+
+
+def _age(remote: Remote, path: str, lease: Mapping[str, Any]) -> float:
+    """Seconds since a claim was renewed, by the clock of the store, if it has one."""
+    now = f"{path}.{uuid.uuid4().hex}"
+    remote.write(now, b"{}\n")
+    stamps = remote.stamps([now, path])
+    remote.delete(now)
+    if all(stamps.get(each, (0, 0))[1] for each in (now, path)):
+        return (stamps[now][1] - stamps[path][1]) / SECOND
+    return time.time() - number_in(lease, "renewed")
+
+
+def _refusal(remote: Remote, prefix: str, holder: str) -> EnvironmentProblem:
+    return EnvironmentProblem(
+        f"{remote.shown}/{prefix}: another eqbench process ({holder}) works on this suite; if it is gone, its claim "
+        f"ends {SECONDS:g} s after the last renewal"
+    )
 
 
 def _ours(lease: Mapping[str, Any], folder: Path) -> bool:

@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 
 PYARROW_SCHEMES = ("s3", "gs", "gcs", "abfs", "abfss", "hdfs", "viewfs", "file")
 FSSPEC_PACKAGES = {"az": "adlfs", "oss": "ossfs", "sftp": "paramiko", "smb": "smbprotocol", "webdav": "webdav4"}
-SECRETS = ("key", "secret", "password", "token", "signature", "sas", "credential")
+SECRETS = {"key", "secret", "password", "token", "signature", "sas", "credential", "sig"}
+ENDS_OF_SECRETS = ("accesskey", "secretkey", "accountkey", "keyid", "password", "token")
+"""Of names in which words cannot be told apart."""
 MARKER = ".place.json"
 IDENTITY = ".eqbench-storage.json"
 """Behind the URI: which storage it is, by a number that the first who writes there has drawn."""
@@ -105,7 +107,7 @@ def place(text: str | Path) -> Place:
         return Place(Path(text))
     start, _, query = text.partition("?")
     uri = f"{start.rstrip('/')}?{query}" if query else start.rstrip("/")
-    _check(uri)
+    check_uri(uri)
     cache = Path(os.environ.get("EQBENCH_CACHE") or "~/.cache/eqbench").expanduser().absolute()
     local = cache / "storage" / _folder_name(uri)
     local.mkdir(parents=True, exist_ok=True)
@@ -176,7 +178,12 @@ def below(storage: str | Path, name: str) -> str:
     return f"{start.rstrip('/')}/{name}{mark}{query}"
 
 
-def _check(uri: str) -> None:
+def check_uri(uri: str) -> None:
+    """Refuse what cannot be a storage, and what says a secret.
+
+    Raises:
+        InputError: the scheme is unknown, a bucket or an absolute path is missing, or there is a password in it.
+    """
     try:
         parts = urlsplit(uri)
     except ValueError as error:
@@ -189,13 +196,26 @@ def _check(uri: str) -> None:
     azure = parts.scheme.startswith("abf")
     if parts.password or (parts.username and not azure and parts.scheme not in ("hdfs", "sftp", "smb")):
         raise InputError(f"--storage {shown}: holds a user name or a password; {_FIX}")
-    names = " ".join(name.lower() for name, _ in parse_qsl(parts.query, keep_blank_values=True))
-    if found := [word for word in SECRETS if word in names]:
-        raise InputError(f"--storage {shown}: its query holds a {found[0]}; {_FIX}")
+    if secret := _secret_in(parts.query):
+        raise InputError(f"--storage {shown}: its query holds {secret}, a secret by its name; {_FIX}")
     if not parts.netloc and parts.scheme not in ("file", "hdfs", "viewfs"):
         raise InputError(f"--storage {shown}: names no bucket; expected e.g. {parts.scheme}://bucket/runs")
     if parts.scheme == "file" and (parts.netloc or len(parts.path) < 2):
         raise InputError(f"--storage {shown}: expected an absolute path with three slashes, e.g. file:///shared/runs")
+
+
+def _secret_in(query: str) -> str:
+    """The first name of a query that is one of a secret.
+
+    >>> _secret_in("region=eu-west-1&X-Amz-Signature=a1"), _secret_in("secretKey=a1"), _secret_in("monkey=1")
+    ('X-Amz-Signature', 'secretKey', '')
+    """
+    for name, _ in parse_qsl(query, keep_blank_values=True):
+        words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name)
+        secret = any({word.lower(), word.lower().rstrip("s")} & SECRETS for word in words)
+        if secret or name.lower().endswith(ENDS_OF_SECRETS):
+            return name
+    return ""
 
 
 _FIX = (

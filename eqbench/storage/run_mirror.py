@@ -168,7 +168,7 @@ class RunMirror(Mirror):
             self.push_files(lambda path: path in ENDING and path not in here)  # how the start before has ended
             self._push_start()
             if EVENTS in waiting:
-                self._delete_checkpoints(after=_last_iteration(self.folder))
+                self._delete_checkpoints(after=self._reached())
             self.push_files(lambda path: path not in (MARK, RESULT))
             if newest is not None:
                 self._push_checkpoint(*newest)
@@ -226,6 +226,16 @@ class RunMirror(Mirror):
         for old in set(self.known.checkpoints).difference(kept):
             self._delete_checkpoint(old)
         self._note_newest()
+
+    def _reached(self) -> int:
+        """How far training is known to have come: its last record, or a checkpoint after it that is the same there."""
+        same = [each for each, known in self.known.checkpoints.items() if known and known == self._digest_here(each)]
+        return max(_last_iteration(self.folder), *same, 0)
+
+    def _digest_here(self, iteration: int) -> str:
+        with contextlib.suppress(FileNotFoundError):
+            return digest((self.checkpoints / name_of(iteration) / MANIFEST).read_bytes())
+        return ""
 
     def _delete_checkpoints(self, after: int) -> None:
         """Those that training has gone back behind."""

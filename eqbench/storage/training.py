@@ -23,6 +23,7 @@ from eqbench.origin import folder_of
 from eqbench.run_folder import RunFolder
 from eqbench.storage import suite_mirror
 from eqbench.storage.checkpoint_files import CHECKPOINTS, MANIFEST, digest, is_intact, name_of
+from eqbench.storage.mirror import STATE
 from eqbench.storage.place import below, located, place, place_of, uri_of
 from eqbench.storage.run_mirror import RunMirror, Superseded
 
@@ -125,6 +126,8 @@ def mirrored(run: RunFolder, first: bool = True) -> Iterator[dict[str, str]]:
     there = located(run.path)
     if there and (origin := run.read_spec().origin):
         patiently(lambda: fetch_origin(folder_of(origin, run.path.parent.parent).path))
+    if there:
+        _send_stuck(run, RunMirror(run.path, *there))
     if there is None or not first:
         yield unwritten
         return
@@ -146,6 +149,23 @@ def mirrored(run: RunFolder, first: bool = True) -> Iterator[dict[str, str]]:
         pusher.finish()
     except (NotMirrored, Superseded) as error:
         unwritten.update(failure=str(error), traceback="")
+
+
+def _send_stuck(run: RunFolder, mirror: RunMirror) -> None:
+    """Write where workers stood that were ended on this machine: they could not do it, and other ranks write nothing.
+
+    Not where the mirror knows of no start: then the run was deleted there since.
+    """
+    from eqbench.supervision import stuck_files
+
+    if not (files := {mirror.at(file.name): file for file in stuck_files(run)}):
+        return
+    with contextlib.suppress(EnvironmentProblem, OSError):
+        mirror.check_storage()
+        there = mirror.remote.stamps([mirror.at(STATE), *files])
+        for path, file in files.items() if mirror.at(STATE) in there else ():
+            if path not in there or there[path][0] != file.stat().st_size:
+                mirror.remote.write(path, file.read_bytes())
 
 
 def _level(run: RunFolder, mirror: RunMirror) -> RunMirror:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 import re
@@ -10,6 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from eqbench.errors import EnvironmentProblem, InputError
+from eqbench.tracking.uri import shown
 
 HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 VARIABLES = ("RAY_API_SERVER_ADDRESS", "RAY_DASHBOARD_ADDRESS")
@@ -32,19 +34,23 @@ def find_address(given: str | None, environment: Mapping[str, str] = os.environ)
             f"--address: none is given; expected the URL of the cluster's dashboard, e.g. "
             f"--address http://127.0.0.1:{DASHBOARD_PORT}, or in {VARIABLES[0]}"
         )
+    if "@" in address:
+        raise InputError("--address: a password does not belong in it; tokens come from RAY_AUTH_TOKEN_PATH")
     url = (address if "://" in address else f"http://{address}").rstrip("/")
+    named = f"--address {shown(address)}"
     try:
         parts = urlsplit(url)
         port = parts.port
+        (parts.hostname or "").encode("idna")
     except ValueError as error:
-        raise InputError(f"--address {address}: {error}; {_example(None)}") from error
+        raise InputError(f"{named}: is no URL ({error}); expected {_example(None)}") from error
     if parts.scheme == "ray" or port in (GCS_PORT, CLIENT_PORT):
         what = "Ray's client" if parts.scheme == "ray" or port == CLIENT_PORT else "Ray's own store (GCS)"
-        raise InputError(f"--address {address}: this is the address of {what}, jobs go to {_example(parts.hostname)}")
+        raise InputError(f"{named}: this is the address of {what}, jobs go to {_example(parts.hostname)}")
     if parts.scheme not in ("http", "https") or not parts.hostname or address == "auto":
-        raise InputError(f"--address {address}: {_example(None)}")
-    if parts.username or parts.password:
-        raise InputError("--address: a password does not belong in it; tokens come from RAY_AUTH_TOKEN_PATH")
+        raise InputError(f"{named}: expected {_example(None)}")
+    if not re.fullmatch("[!-~]+", url) or parts.query or parts.fragment:
+        raise InputError(f"{named}: has a blank, a query or more than plain ASCII; expected {_example(None)}")
     return url
 
 
@@ -57,6 +63,19 @@ def address_of_environment(environment: Mapping[str, str] = os.environ) -> str |
 
 def _example(host: str | None) -> str:
     return f"the dashboard, e.g. --address http://{host or '<head>'}:{DASHBOARD_PORT}"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether every machine means itself by this name or address.
+
+    >>> is_loopback("127.0.0.1"), is_loopback("localhost"), is_loopback("head")
+    (True, True, False)
+    """
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+    return address.is_loopback or address.is_unspecified
 
 
 def headers(environment: Mapping[str, str] = os.environ, home: Path | None = None) -> dict[str, str]:
@@ -74,21 +93,22 @@ def headers(environment: Mapping[str, str] = os.environ, home: Path | None = Non
         if not HEADER_NAME.fullmatch(name) or not (value.isascii() and value.isprintable()):
             raise InputError(f"RAY_JOB_HEADERS: {name!r}: expected a header's name and one line of plain ASCII")
     wanted = environment.get("RAY_AUTH_MODE", "").lower() == "token" and "authorization" not in map(str.lower, sent)
-    if wanted and (token := _token(environment, home or Path.home())):
+    if wanted and (token := _token(environment, home)):
         sent["Authorization"] = f"Bearer {token}"
     return sent
 
 
-def _token(environment: Mapping[str, str], home: Path) -> str:
+def _token(environment: Mapping[str, str], home: Path | None) -> str:
     if token := environment.get("RAY_AUTH_TOKEN", "").strip():
         return _one_word(token.encode(errors="surrogateescape"), "RAY_AUTH_TOKEN")
     named = environment.get("RAY_AUTH_TOKEN_PATH")
-    file = Path(named).expanduser() if named else home / TOKEN_FILE
     try:
+        file = Path(named).expanduser() if named else (home or Path.home()) / TOKEN_FILE
         content = file.read_bytes()
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # RuntimeError: there is no such user, or none with a home
         if named:
-            raise EnvironmentProblem(f"RAY_AUTH_TOKEN_PATH={named}: cannot be read ({error.strerror})") from error
+            why = getattr(error, "strerror", None) or error
+            raise EnvironmentProblem(f"RAY_AUTH_TOKEN_PATH={named}: cannot be read ({why})") from error
         return ""
     return _one_word(content, f"RAY_AUTH_TOKEN_PATH={named}" if named else str(file))
 

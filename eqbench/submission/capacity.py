@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from eqbench.cluster import concurrency, may_grow
 from eqbench.errors import EnvironmentProblem
+from eqbench.room import most_at_once
 from eqbench.run_spec import Resources
 
 
@@ -30,8 +32,8 @@ class Capacity:
         number = f"{len(self.nodes)} node{'s' * (len(self.nodes) != 1)}"
         return f"{number}, {cpus:g} CPU, {gpus:g} GPU{', may grow' if self.grows else ''}"
 
-    def check(self, wanted: Mapping[str, Resources]) -> tuple[int, list[str]]:
-        """How many runs of the largest kind fit at once, and what to note.
+    def check(self, wanted: Mapping[str, Resources]) -> list[str]:
+        """What to note.
 
         Args:
             wanted: what each run of a task wants, by the task's label.
@@ -39,15 +41,29 @@ class Capacity:
         Raises:
             EnvironmentProblem: the cluster has no room for a run of some task, and does not grow.
         """
-        at_once, notes = [], []
+        notes = []
         for label, resources in wanted.items():
             try:
-                at_once.append(concurrency(resources, self.nodes))
+                concurrency(resources, self.nodes)
             except EnvironmentProblem as problem:
                 if not self.grows:
                     raise EnvironmentProblem(f"task {label}: {problem}") from problem
                 notes.append(f"task {label}: {problem}; the cluster may grow, so the job is sent all the same")
-        return min(at_once, default=0), notes
+        return notes
+
+    def room_for(self, runs: Sequence[Resources] | None, kinds: Collection[Resources]) -> str:
+        """How many runs fit at once, as a phrase; empty where none does, or nobody knows.
+
+        Args:
+            runs: what each wants; None if their number is not known, but of which `kinds` they are.
+        """
+        number = 0
+        if runs is not None:
+            number = most_at_once(runs, self.nodes)
+        elif len(set(kinds)) == 1:
+            with contextlib.suppress(EnvironmentProblem):
+                number = concurrency(next(iter(kinds)), self.nodes)
+        return f"room for {number} run{'s' * (number != 1)} at once" if number else ""
 
 
 def capacity(nodes: Sequence[Mapping[str, Any]], autoscaler: str) -> Capacity:

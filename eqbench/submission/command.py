@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import secrets
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -98,10 +99,10 @@ def request(
 
 
 def submission_id(name: str, now: datetime | None = None) -> str:
-    """A readable name for a job.
+    """A readable name for a job, another one at each call.
 
-    >>> submission_id("quickstart", datetime(2030, 1, 2, 3, 4, 5))
-    'eqbench-quickstart-20300102-030405'
+    >>> submission_id("quickstart", datetime(2030, 1, 2, 3, 4, 5))[:-4]
+    'eqbench-quickstart-20300102-030405-'
     """
     plain = re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-")
-    return f"eqbench-{plain}-{now or datetime.now():%Y%m%d-%H%M%S}"
+    return f"eqbench-{plain}-{now or datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"

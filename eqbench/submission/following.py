@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from urllib.parse import quote
+from typing import Any
+from urllib.parse import quote, unquote
 
 from eqbench.errors import EnvironmentProblem
 from eqbench.submission.job import Job
@@ -77,6 +78,23 @@ def wait_until_ended(server: JobServer, job_id: str, seconds: float = SECONDS_TO
     )
 
 
+def _by_proxy(url: str, named: str) -> dict[str, Any]:
+    """Options with which aiohttp asks a URL through a proxy of the environment, whose URL may hold a password."""
+    import aiohttp
+
+    if not named:
+        return {}
+    scheme, _, rest = named.rpartition("://")
+    login, _, host = rest.rpartition("@")
+    user, _, password = login.partition(":")
+    authorization = aiohttp.encode_basic_auth(unquote(user), unquote(password))
+    headers = "proxy_headers" if url.startswith("https:") else "headers"  # without encryption, the proxy reads them all
+    return {
+        "proxy": f"{scheme or 'http'}://{host}",
+        **({headers: {"Proxy-Authorization": authorization}} if login else {}),
+    }
+
+
 class _Log:
     """What has been written of a job's log, so that a new connection, which begins at its start, goes on from there."""
 
@@ -94,7 +112,7 @@ class _Log:
 
         try:
             asyncio.run(self._read())
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:  # of a proxy that is no URL
             return Unreachable(f"{self._server.address}: the connection was lost ({error})")
         return None
 
@@ -123,9 +141,11 @@ class _Log:
 
         url = f"{self._server.address}/api/jobs/{quote(self._job_id, safe='')}/logs/tail"
         seen = 0
+        options = _by_proxy(url, self._server.proxy)
         async with (
-            aiohttp.ClientSession(headers=self._server.headers, trust_env=True) as session,
-            session.ws_connect(url, heartbeat=SECONDS_BETWEEN_PINGS, max_msg_size=0) as socket,
+            # With trust_env, aiohttp would send what ~/.netrc has for the host.
+            aiohttp.ClientSession(headers=self._server.headers, trust_env=False) as session,
+            session.ws_connect(url, heartbeat=SECONDS_BETWEEN_PINGS, max_msg_size=0, **options) as socket,
         ):
             try:
                 async for message in socket:

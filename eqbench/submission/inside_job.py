@@ -1,4 +1,4 @@
-"""What a job of a cluster makes sure of before it trains: that results and metrics arrive, from every node."""
+"""What a job of a cluster makes sure of before it trains: that results arrive from every node, metrics from its own."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ def check_before_training(storage: str | Path, tracking_uri: str | None, mlflow:
         mlflow: whether anything is tracked.
 
     Raises:
-        EnvironmentProblem: results would be lost, or a node cannot write the storage or reach the MLflow server.
+        EnvironmentProblem: results would be lost, a node cannot write the storage or does not see what others write,
+            or the MLflow server does not answer this machine, from which alone runs are sent there.
     """
     if not in_job():
         return
@@ -49,8 +50,11 @@ def check_before_training(storage: str | Path, tracking_uri: str | None, mlflow:
 
     with cluster.connected(verbose):
         nodes = of_cluster.living_nodes()
-        if len(nodes) > 1 and (found := of_cluster.check_storage(place, nodes)).status == "problem":
-            raise EnvironmentProblem(f"storage: {found.found}; {found.fix}")
+        grows = cluster.grows()
+        if len(nodes) > 1 or grows:
+            found = of_cluster.check_storage(place, nodes, grows)
+            if found.status == "problem":
+                raise EnvironmentProblem(f"storage: {found.found}; {found.fix}")
 
 
 def refuse_lost_places(storage: str, tracking_uri: str | None, mlflow: bool) -> None:

@@ -7,15 +7,18 @@ import ssl
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from http.client import BadStatusLine, HTTPException, RemoteDisconnected
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote, urljoin, urlsplit
 
+from eqbench.doctor.cluster_probe import by_proxy, proxy_of
 from eqbench.errors import EnvironmentProblem, InputError
-from eqbench.submission.address import DASHBOARD_PORT, find_address, headers
+from eqbench.submission.address import DASHBOARD_PORT, find_address, headers, is_loopback
 from eqbench.submission.job import Job
+
+Read = TypeVar("Read")
 
 SECONDS_TO_ANSWER = 15
 SECONDS_TO_UPLOAD = 600
@@ -45,7 +48,10 @@ class JobServer:
     def __init__(self, address: str, headers: Mapping[str, str]) -> None:
         self.address = address
         self.headers = dict(headers)
-        self._opener = urllib.request.build_opener(_NoRedirects)
+        self.proxy = "" if is_loopback(urlsplit(address).hostname or "") else proxy_of(address)
+        """Of the environment; a tunnel on this machine is no matter of a proxy's."""
+        proxies = {urlsplit(address).scheme: self.proxy} if self.proxy else {}
+        self._opener = urllib.request.build_opener(_NoRedirects, urllib.request.ProxyHandler(proxies))
 
     def connect(self) -> str:
         """Make sure that there is a Ray cluster and that it lets us in; the version of its Ray.
@@ -67,7 +73,7 @@ class JobServer:
         if not version:
             raise InputError(
                 f"--address {self.address}: answers, but is no Ray dashboard (GET /api/version: HTTP {status}); "
-                f"expected e.g. http://<head>:{DASHBOARD_PORT}"
+                f"expected e.g. http://<head>:{DASHBOARD_PORT}{self._by_proxy}"
             )
         return str(version)
 
@@ -79,8 +85,11 @@ class JobServer:
 
     def jobs(self) -> list[Job]:
         """Every job that was submitted, running or ended, oldest first."""
-        details = json.loads(self._ask("GET", "/api/jobs/"))
-        jobs = [Job.read(each) for each in details if each.get("type") == "SUBMISSION"]
+        jobs = self._read(
+            self._ask("GET", "/api/jobs/"),
+            "its jobs",
+            lambda found: [Job.read(each) for each in found if each.get("type") == "SUBMISSION"],
+        )
         return sorted(jobs, key=lambda job: job.started or 0)
 
     def job(self, job_id: str) -> Job | None:
@@ -88,13 +97,13 @@ class JobServer:
         status, body = self._request("GET", f"/api/jobs/{quote(job_id, safe='')}")
         if status == HTTPStatus.NOT_FOUND:
             return None
-        return Job.read(json.loads(_expect(status, body, "the job")))
+        return self._read(_expect(status, body, "the job"), "a job", Job.read)
 
     def submit(self, request: Mapping[str, Any]) -> str:
         """Start a job; its submission id."""
         body = json.dumps(request).encode()
         answer = self._ask("POST", "/api/jobs/", body, SECONDS_TO_SUBMIT, "application/json")
-        return str(json.loads(answer)["submission_id"])
+        return self._read(answer, "what it has submitted", lambda found: str(found["submission_id"]))
 
     def stop(self, job_id: str) -> None:
         """Ask a job to end."""
@@ -102,7 +111,8 @@ class JobServer:
 
     def log(self, job_id: str) -> str:
         """Everything that a job has printed so far."""
-        return str(json.loads(self._ask("GET", f"/api/jobs/{quote(job_id, safe='')}/logs"))["logs"])
+        answer = self._ask("GET", f"/api/jobs/{quote(job_id, safe='')}/logs")
+        return self._read(answer, "a job's log", lambda found: str(found["logs"]))
 
     # -- packages ------------------------------------------------------------------------------------------------
 
@@ -121,8 +131,8 @@ class JobServer:
         """
         deadline = time.monotonic() + SECONDS_TO_ANSWER
         while True:
-            answer = json.loads(self._ask("GET", f"/api/v0/nodes?detail=1&limit={MOST_NODES}"))
-            alive = [node for node in answer["data"]["result"]["result"] if node["state"] == "ALIVE"]
+            answer = self._ask("GET", f"/api/v0/nodes?detail=1&limit={MOST_NODES}")
+            alive = self._read(answer, "its nodes", _living)
             if alive or time.monotonic() > deadline:
                 return alive
             time.sleep(0.5)
@@ -130,8 +140,8 @@ class JobServer:
     def autoscaler_status(self) -> str:
         """What `ray status` prints; empty where there is none."""
         status, body = self._request("GET", "/api/cluster_status?format=1")
-        data = _json(body).get("data") or {}
-        return str(data.get("clusterStatus") or "") if status == HTTPStatus.OK else ""
+        data = _json(body).get("data")
+        return str(data.get("clusterStatus") or "") if status == HTTPStatus.OK and isinstance(data, dict) else ""
 
     # -- requests ------------------------------------------------------------------------------------------------
 
@@ -175,6 +185,25 @@ class JobServer:
         except (OSError, HTTPException) as error:
             raise Unreachable(self._silence(error)) from error
 
+    def _read(self, body: bytes, what: str, read: Callable[[Any], Read]) -> Read:
+        """What `read` makes of an answer.
+
+        Raises:
+            EnvironmentProblem: it is no JSON, or not of the shape that Ray's answers have.
+        """
+        try:
+            return read(json.loads(body))
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise EnvironmentProblem(
+                f"{self.address}: asked for {what}, it answers with something else than Ray's job server does; is a "
+                f"login page before it (RAY_JOB_HEADERS)?{self._by_proxy}"
+            ) from error
+
+    @property
+    def _by_proxy(self) -> str:
+        """For refusals: who else may have answered."""
+        return by_proxy(self.address) if self.proxy else ""
+
     def _refusal(self, code: int) -> str:
         if code == HTTPStatus.UNAUTHORIZED:
             why = (
@@ -182,10 +211,11 @@ class JobServer:
                 if self._authorized
                 else ("export RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN_PATH=FILE with the cluster's token")
             )
-            return f"{self.address}: HTTP 401, it wants to know who asks; {why}"
+            return f"{self.address}: HTTP 401, it wants to know who asks; {why}{self._by_proxy}"
         return (
             f"{self.address}: HTTP 403, the token is not this cluster's; `ray get-auth-token` on the head node prints "
             "the right one (RAY_AUTH_TOKEN goes before RAY_AUTH_TOKEN_PATH, that before ~/.ray/auth_token)"
+            f"{self._by_proxy}"
         )
 
     def _elsewhere(self, place: str) -> str:
@@ -193,7 +223,7 @@ class JobServer:
         there = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
         return (
             f"--address {self.address}: redirects to {there}, and no token is sent on to where it was not meant for; "
-            "if that is Ray's dashboard, give its address; if it is a login page: RAY_JOB_HEADERS"
+            f"if that is Ray's dashboard, give its address; if it is a login page: RAY_JOB_HEADERS{self._by_proxy}"
         )
 
     def _silence(self, error: Exception) -> str:
@@ -206,6 +236,7 @@ class JobServer:
         return (
             f"{self.address}: no answer ({said}); is the cluster up, and can this machine reach its dashboard? "
             f"A tunnel: ssh -L {DASHBOARD_PORT}:127.0.0.1:{DASHBOARD_PORT} <head>, or `ray dashboard CLUSTER.yaml`"
+            f"{self._by_proxy}"
         )
 
 
@@ -226,6 +257,11 @@ def _json(body: bytes) -> dict[str, Any]:
     except ValueError:
         return {}
     return content if isinstance(content, dict) else {}
+
+
+def _living(found: Any) -> list[dict[str, Any]]:
+    nodes = found["data"]["result"]["result"]
+    return [{**node, "resources_total": dict(node["resources_total"])} for node in nodes if node["state"] == "ALIVE"]
 
 
 def _expect(status: int, body: bytes, what: str) -> bytes:

@@ -15,7 +15,9 @@ from eqbench.errors import InputError
 from eqbench.suite import find_suite
 from eqbench.suite_file import SuiteFile
 
+INSTALLED = {"site-packages", "dist-packages"}
 SUITES, SWEEPS = PurePosixPath("suites"), PurePosixPath("suites/sweeps")
+IGNORE_FILES = {".gitignore", ".rayignore"}
 WHOLE_FOLDER = "send a folder that holds both: --working-dir FOLDER"
 
 
@@ -78,11 +80,12 @@ class NeededFiles:
                 self._add_suite(found, self._place(found) or SUITES / found.name)
 
     def _add_named(self, text: str) -> None:
-        """A relative path of a file that is there, with what it is based on where it is one of mmengine's."""
+        """A relative path of a file that is there and not hidden, with what it is based on where it is mmengine's."""
         path = self._here / text
         if not ("/" in text or "." in text) or Path(text).is_absolute() or not _is_file(path):
             return
-        if self._add(_inside(PurePosixPath(text), path), path) or path.suffix != ".py":
+        place = _inside(PurePosixPath(text), path)
+        if is_hidden(place) or self._add(place, path) or path.suffix != ".py":
             return
         for base in _bases(path):
             self._add_named(os.path.relpath(path.parent / base, self._here))
@@ -98,6 +101,15 @@ class NeededFiles:
     def _place(self, file: Path) -> PurePosixPath | None:
         path = _plain(file)
         return PurePosixPath(path.relative_to(self._here).as_posix()) if path.is_relative_to(self._here) else None
+
+
+def is_hidden(place: PurePosixPath) -> bool:
+    """Whether a name on the way to a file begins with a dot, as of those that passwords are kept in.
+
+    >>> is_hidden(PurePosixPath(".aws/credentials")), is_hidden(PurePosixPath("a/.gitignore"))
+    (True, False)
+    """
+    return any(part.startswith(".") and part not in IGNORE_FILES for part in place.parts)
 
 
 def _inside(place: PurePosixPath, named: Path) -> PurePosixPath:
@@ -123,6 +135,8 @@ def _installed(path: Path) -> bool:
     """Whether a module is one that the cluster has to have installed."""
     folders = {Path(folder) for folder in (*sysconfig.get_paths().values(), sys.prefix)}
     package = Path(eqbench.__file__).absolute().parent
+    if not INSTALLED.isdisjoint(path.parts):  # of the user alone, or named by PYTHONPATH or a .pth file
+        return True
     return path.is_relative_to(package) or any(path.is_relative_to(folder) for folder in folders)
 
 

@@ -88,6 +88,8 @@ def cache_folder(name: str = "packages") -> Path:
 def folder_files(folder: Path) -> dict[str, Path]:
     """What Ray sends of a folder, by place: what .gitignore and .rayignore files, and Ray itself, leave in.
 
+    Links that lead out of the folder are left out too.
+
     Raises:
         InputError: there is no such folder.
     """
@@ -97,7 +99,12 @@ def folder_files(folder: Path) -> dict[str, Path]:
     from ray._private.runtime_env import packaging  # Ray has no public way to ask
 
     with_gitignore = os.environ.get(ray_constants.RAY_RUNTIME_ENV_IGNORE_GITIGNORE, "0") != "1"
-    excludes = [packaging._get_excludes(folder, ray_constants.get_runtime_env_default_excludes())]
+    root = os.path.realpath(folder)
+
+    def leads_out(path: Path) -> bool:
+        return path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(root)
+
+    excludes = [packaging._get_excludes(folder, ray_constants.get_runtime_env_default_excludes()), leads_out]
     found: dict[str, Path] = {}
 
     def look(path: Path) -> None:
@@ -151,7 +158,14 @@ def _too_large(sources: Mapping[str, Path], packed: str) -> InputError:
 
 
 def _remove_oldest(folder: Path) -> None:
-    packages = sorted(folder.glob("*.zip"), key=lambda file: file.stat().st_mtime)
+    packages = sorted(folder.glob("*.zip"), key=_modified)
     for file in packages[:-KEPT]:
         with contextlib.suppress(OSError):
             file.unlink()
+
+
+def _modified(file: Path) -> float:
+    try:
+        return file.stat().st_mtime
+    except OSError:  # removed by another call
+        return 0.0

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 from urllib.parse import SplitResult, urlsplit
 
 from eqbench.errors import InputError
 from eqbench.storage import place
-from eqbench.tracking.uri import public
+from eqbench.submission.address import is_loopback
+from eqbench.tracking import uri as tracking_uri
 
 SERVER_SCHEMES = ("http", "https")
 CREDENTIALS = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD on the cluster"
@@ -40,11 +40,13 @@ def check_storage(storage: str | None) -> str | None:
 def check_uri(storage: str) -> None:
     """What `check_storage` says of a URI; of a folder nothing."""
     if "://" in storage:
-        place._check(storage)
+        place.check_uri(storage)
 
 
 def check_tracking(given: str | None, environment: Mapping[str, str], of_suite: str | None, alone: bool) -> str | None:
     """The MLflow server as the job is given it; None leaves it to MLFLOW_TRACKING_URI on the cluster, or the suite.
+
+    Whether it answers, the job asks from its own node, the only one that sends to it: `inside_job`.
 
     Args:
         given: on the command line; else MLFLOW_TRACKING_URI of `environment`, else what the suite says.
@@ -58,7 +60,7 @@ def check_tracking(given: str | None, environment: Mapping[str, str], of_suite: 
     if not uri:
         return None
     parts = _split(uri, origin)
-    named_so = f"{origin}: {public(uri)}"
+    named_so = f"{origin}: {tracking_uri.shown(uri)}"
     if parts.password or (parts.username and parts.scheme in SERVER_SCHEMES):
         raise InputError(f"{named_so}: a password does not belong in it; {CREDENTIALS}")
     if parts.scheme.startswith("databricks"):
@@ -68,7 +70,9 @@ def check_tracking(given: str | None, environment: Mapping[str, str], of_suite: 
             return _passed_on(origin, uri)
         what = "a file, that only one machine sees" if parts.scheme in ("sqlite", "file", "") else "no server"
         raise InputError(f"{named_so}: is {what}; {ANOTHER}")
-    if not alone and _is_loopback(parts.hostname or ""):
+    if fault := tracking_uri.fault_of_server(uri):
+        raise InputError(f"{named_so}: {fault}")
+    if not alone and is_loopback(parts.hostname or ""):
         raise InputError(
             f"{named_so}: means each machine itself, and the cluster has, or will have, several; {ANOTHER}"
         )
@@ -94,20 +98,10 @@ def _split(uri: str, origin: str) -> SplitResult:
         parts = urlsplit(uri)
         _ = parts.scheme in SERVER_SCHEMES and parts.port
     except ValueError as error:
-        scheme, mark, rest = uri.partition("://")
-        shown = f"{scheme}{mark}{rest.rpartition('@')[2]}"
-        raise InputError(f"{origin}: {shown}: is no URI; expected e.g. http://<host>:5000") from error
+        raise InputError(f"{origin}: {tracking_uri.shown(uri)}: is no URI; expected e.g. http://<host>:5000") from error
     return parts
 
 
 def _passed_on(origin: str, uri: str) -> str | None:
     """The suite's own is in its file."""
     return None if origin == "mlflow.tracking_uri" else uri
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
-    return address.is_loopback or address.is_unspecified

@@ -15,7 +15,7 @@ from eqbench.submission.capacity import Capacity, capacity
 from eqbench.submission.command import Request, RunOptions, request, submission_id
 from eqbench.submission.job import Job
 from eqbench.submission.job_server import JobServer
-from eqbench.submission.needed_files import NeededFiles
+from eqbench.submission.needed_files import NeededFiles, is_hidden
 from eqbench.submission.package import Package, folder_files, pack
 from eqbench.submission.suite_check import Checked, check_suite, check_sweep
 
@@ -58,14 +58,14 @@ def prepare(what: Submission, server: JobServer) -> Prepared:
     uri = None
     if what.options.mlflow:
         uri = places.check_tracking(what.tracking_uri, os.environ, checked.tracking_uri, nodes.alone)
-    at_once, notes = nodes.check(checked.resources)
+    notes = nodes.check(checked.resources)
     if not what.force:
         _refuse_twice(server.jobs(), checked, server.address)
     package, file = _pack(checked, what)
     verb = "sweep" if checked.sweep else "run"
     asked = request(verb, file, checked.name, what.options, storage, uri, package)
     notes += [f"data of task {label} are not read here, the job does: {why}" for label, why in checked.absent.items()]
-    return Prepared(asked, _lines(checked, server.address, nodes, at_once, storage, uri, what, package), notes)
+    return Prepared(asked, _lines(checked, server.address, nodes, storage, uri, what, package), notes)
 
 
 def send(what: Submission, prepared: Prepared, server: JobServer) -> str:
@@ -121,25 +121,29 @@ def _pack(checked: Checked, what: Submission) -> tuple[Package, str]:
 
 
 def _belongs(place: str, named: Collection[str]) -> bool:
-    """Whether a file goes with a job: of `data`, where miniatures are made, only what the suite names."""
-    return not place.startswith("data/") or any(PurePosixPath(place).is_relative_to(each) for each in named if each)
+    """Whether a file goes with a job: of `data`, where miniatures are made, and of dot files what the suite names."""
+    path, paths = PurePosixPath(place), [PurePosixPath(each) for each in named if each]
+    if is_hidden(path):
+        paths = [each for each in paths if is_hidden(each)]
+    elif not place.startswith("data/"):
+        return True
+    return any(path.is_relative_to(each) for each in paths)
 
 
 def _lines(
     checked: Checked,
     address: str,
     nodes: Capacity,
-    at_once: int,
     storage: str | None,
     uri: str | None,
     what: Submission,
     package: Package,
 ) -> list[tuple[str, str]]:
     tracking = uri or "as MLFLOW_TRACKING_URI says on the cluster" if what.options.mlflow else "none"
-    runs = f"; room for {at_once} run{'s' * (at_once != 1)} at once"
+    room = nodes.room_for(checked.runs, checked.resources.values())
     return [
         (checked.kind, checked.describe()),
-        ("cluster", f"{address}: {nodes.describe()}{runs if at_once else ''}"),
+        ("cluster", f"{address}: {nodes.describe()}{'; ' * bool(room)}{room}"),
         ("storage", places.shown(storage) if storage else "as EQBENCH_STORAGE says on the cluster"),
         ("MLflow", checked.tracking_uri or tracking if uri is None and what.options.mlflow else tracking),
         ("package", f"{package.describe()}: {', '.join(_places(package))}"),

@@ -11,7 +11,7 @@ from pathlib import Path
 from eqbench import plugins
 from eqbench.data.base import Dataset
 from eqbench.errors import EqbenchError, InputError
-from eqbench.run_spec import Resources
+from eqbench.run_spec import Resources, RunSpec
 from eqbench.submission.package import cache_folder
 from eqbench.suite import find_suite, load_suite
 from eqbench.suite_binding import BoundTask, bind
@@ -28,8 +28,8 @@ class Checked:
     file: Path
     name: str
     sweep: bool
-    runs: int | None
-    """Of a suite whose data are all here."""
+    runs: tuple[Resources, ...] | None
+    """What each run wants, of a suite whose data are all here."""
     resources: dict[str, Resources]
     """That each run of a task wants, by the task's label; of the tasks that are to be run."""
     absent: dict[str, str]
@@ -43,7 +43,7 @@ class Checked:
         return "sweep" if self.sweep else "suite"
 
     def describe(self) -> str:
-        number = "" if self.runs is None else f" ({self.runs} run{'s' * (self.runs != 1)})"
+        number = "" if self.runs is None else f" ({len(self.runs)} run{'s' * (len(self.runs) != 1)})"
         return f"{self.name}{number}, {self.file}"
 
 
@@ -85,12 +85,13 @@ def check_suite(
     datasets: dict[str, Dataset] = {}
     absent = _absent_data(chosen, Path(source.file), datasets)
     here = [task for task in chosen if task.label not in absent]
-    runs = 0
+    specs: list[RunSpec] = []
     if here:
         others = [each for each in only if not each.startswith("task=")]
         tasks_here = [f"task={task.label}" for task in here] if absent else only
-        runs = len(expand(source, schema, [*others, *tasks_here] if absent else only, seeds, datasets))
-    return _checked(source, schema, tasks, chosen, absent, None if absent else runs)
+        specs = expand(source, schema, [*others, *tasks_here] if absent else only, seeds, datasets)
+    runs = None if absent else tuple(spec.resources for spec in specs)
+    return _checked(source, schema, tasks, chosen, absent, runs)
 
 
 @_miniatures_in_cache()
@@ -137,7 +138,7 @@ def _checked(
     tasks: Sequence[BoundTask],
     chosen: Sequence[BoundTask],
     absent: dict[str, str],
-    runs: int | None,
+    runs: tuple[Resources, ...] | None,
     sweep: bool = False,
 ) -> Checked:
     named = [plugin.name for task in tasks for plugin in (task.task, task.model, task.data)]

@@ -18,6 +18,8 @@ from eqbench.trial import draw
 class SweepAnnouncer(Announcer):
     """As the announcer of suites; a run that ends without having said so was stopped by the scheduler."""
 
+    hands_out_again = False
+
     def __init__(self, *arguments: Any, scheduler: str) -> None:
         super().__init__(*arguments)
         self._scheduler = scheduler

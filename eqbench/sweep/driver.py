@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from eqbench import cluster, engine, environment
-from eqbench.cause import cause
 from eqbench.errors import InputError
 from eqbench.interruption import interruptible
 from eqbench.progress import progress_for
@@ -166,7 +165,7 @@ def _search(
             try:
                 interrupted = _execute(what, plan, at_once, mirror, [progress, _Tracking(follower, tracker)])
             except RuntimeError as error:
-                lost = _lost(error)
+                lost = engine.lost_process(error)
         results = folder.results()
         failed = any(trial.status == "failed" for trial in results.trials)
         status = "KILLED" if interrupted else "FAILED" if failed or lost else "FINISHED"
@@ -177,19 +176,6 @@ def _search(
     finally:
         tracker.close(status)
     return Outcome(results, interrupted, "" if interrupted else plan.proposer.note, lost)
-
-
-def _lost(error: RuntimeError) -> str:
-    """Why Ray Tune gave up, where it was for the loss of a process that it does not expect: out of memory.
-
-    Raises:
-        RuntimeError: the same, for any other reason.
-    """
-    from ray.exceptions import RayError
-
-    if not isinstance(error.__cause__, RayError):
-        raise error
-    return f"Ray has ended a trial's process: {cause(error.__cause__)}"
 
 
 def _most_runs(what: Search) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from importlib.metadata import entry_points
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -45,14 +46,16 @@ def _checked(uri: str, origin: str) -> str:
         return uri
     if scheme in {"", "file"}:
         raise EnvironmentProblem(
-            f"{origin}: {uri!r} is a folder, and MLflow no longer keeps runs in folders; expected "
+            f"{origin}: {shown(uri)!r} is a folder, and MLflow no longer keeps runs in folders; expected "
             f"'{SQLITE}<path>.db' or the address of a server, 'http://<host>:<port>'"
         )
     if scheme not in SCHEMES | {point.name for point in entry_points(group="mlflow.tracking_store")}:
         raise EnvironmentProblem(
-            f"{origin}: {public(uri)!r}: unknown kind {scheme!r}; expected one of "
+            f"{origin}: {shown(uri)!r}: is of no known kind; expected one of "
             f"{', '.join(sorted(SCHEMES))}{nearest(scheme, SCHEMES)}"
         )
+    if fault := fault_of_server(uri):
+        raise EnvironmentProblem(f"{origin}: {shown(uri)}: {fault}")
     if scheme != "sqlite":
         return uri
     if uri.partition("?")[0] in {"sqlite:", "sqlite://", SQLITE, f"{SQLITE}:memory:"}:
@@ -67,6 +70,38 @@ def sqlite_file(uri: str) -> Path | None:
     '/data/mlflow.db'
     """
     return Path(uri.removeprefix(SQLITE)) if uri.startswith(SQLITE) else None
+
+
+def fault_of_server(uri: str) -> str:
+    """Why an http or https URI is not that of an MLflow server; empty for one that is, or of another kind.
+
+    >>> fault_of_server("http:mlflow:5000"), fault_of_server("https://mlflow/team")
+    ('names no host; expected e.g. http://<host>:5000', '')
+    """
+    if not re.match("https?:", uri, re.IGNORECASE):
+        return ""
+    try:
+        _ = urlsplit(uri).port
+    except ValueError:
+        return "is no URI; expected e.g. http://<host>:5000"
+    if not re.match(r"https?://([^/?#]*@)?[^/?#@:]", uri, re.IGNORECASE):
+        return "names no host; expected e.g. http://<host>:5000"
+    if "?" in uri or "#" in uri:
+        return "has a query or a fragment, which MLflow cannot pass on; expected e.g. http://<host>:5000"
+    return ""
+
+
+def shown(uri: str) -> str:
+    """What a refusal says of a text that was given as a URI and may be none: nothing before its last @, no query.
+
+    >>> shown("http://ada:pa#ss@mlflow/?token=x"), shown("ada:pass@mlflow:5000"), shown("http:/ada:pass@mlflow")
+    ('http://mlflow/', 'mlflow:5000', 'mlflow')
+    """
+    if uri.startswith("sqlite:"):
+        return uri
+    scheme = re.match(r"[a-z][a-z0-9+.-]*://", uri, re.IGNORECASE)
+    start = scheme[0] if scheme else ""
+    return start + re.split("[?#]", uri.removeprefix(start).rpartition("@")[2])[0]
 
 
 def public(uri: str) -> str:

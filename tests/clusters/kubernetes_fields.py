@@ -1,8 +1,9 @@
 """The fields of Kubernetes objects that our manifests may use, and a check that knows no others.
 
-No custom resource definitions are at hand: these are the fields of ray.io/v1 as of KubeRay 1.5.1 (`authOptions` is new
-there) and of Kubernetes 1.30, as far as clusters/kuberay needs them. A field that is not listed is a problem, so a
-misspelt one cannot pass; a right one that a manifest uses for the first time is added here.
+No custom resource definitions are at hand, which clusters/README.md says too: these are, written down by hand, the
+fields of ray.io/v1 as of KubeRay 1.5.1 (`authOptions` is new there) and of Kubernetes 1.30, as far as clusters/kuberay
+needs them. A field that is not listed is a problem, so a misspelt one cannot pass; a right one that a manifest uses for
+the first time is added here.
 
 A type is str, int or bool; QUANTITY; a tuple of the words or types that are allowed; `[type]`, a list; `{"*": type}`, a
 map; `{"field": type}`, an object, where `field!` is required.
@@ -44,6 +45,11 @@ VARIABLE = {
         "fieldRef": {"fieldPath!": str},
     },
 }
+VARIABLES = {
+    "prefix": str,
+    "secretRef": {"name!": str, "optional": bool},
+    "configMapRef": {"name!": str, "optional": bool},
+}
 PROBE = {
     "httpGet": {"path": str, "port!": (str, int), "scheme": ("HTTP", "HTTPS")},
     "exec": {"command!": [str]},
@@ -59,6 +65,7 @@ CONTAINER = {
     "command": [str],
     "args": [str],
     "env": [VARIABLE],
+    "envFrom": [VARIABLES],
     "ports": [{"name": str, "containerPort!": int, "protocol": ("TCP", "UDP")}],
     "resources": RESOURCES,
     "securityContext": CONTAINER_SECURITY,
@@ -71,7 +78,7 @@ VOLUME = {
     "name!": str,
     "persistentVolumeClaim": {"claimName!": str, "readOnly": bool},
     "emptyDir": {"medium": ("Memory", ""), "sizeLimit": QUANTITY},
-    "secret": {"secretName!": str},
+    "secret": {"secretName!": str, "optional": bool},
     "configMap": {"name!": str},
 }
 TOLERATION = {

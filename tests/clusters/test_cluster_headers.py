@@ -31,7 +31,7 @@ SECRETS = {
     "a literal password or token": (
         r"(?i)(?:password|token|secret|key)[\"']?\s*[:=]\s*(?!/dev/stdin)[\"']?[\w+/]{8,}[\"']?\s*$"
     ),
-    "a password in an address": r"://[\w.-]+:(?!%s@|\$\(POSTGRES_PASSWORD\)@|PASSWORD@)[^@/\s]+@",
+    "a password in an address": r"://[\w.-]+:(?!%s@|\$\(PGPASSWORD\)@|PASSWORD@)[^@/\s]+@",
 }
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from cluster_files import ROOT, text
+from packaging.requirements import Requirement
 
 Instruction = tuple[str, str]
 OPTION = re.compile(r"^(?:--\w[\w-]*=\S+\s+)+")
@@ -69,8 +70,9 @@ def test_dependencies_are_those_of_the_project(tmp_path: Path) -> None:
 def test_what_else_it_installs_is_pinned() -> None:
     install = LAST[position("RUN", "pip install --constraint")][1]
     words = install[install.index("pip install") :].split()[2:]
-    packages = [word for before, word in pairwise(["", *words]) if "--" not in (before[:2], word[:2])]
-    assert "psycopg2-binary" in packages
+    given = [word for before, word in pairwise(["", *words]) if "--" not in (before[:2], word[:2])]
+    assert {"psycopg2-binary", "'mlflow[auth]'"} <= set(given)
+    packages = [Requirement(word.strip("'")).name for word in given] + ["Flask-WTF", "WTForms"]
     constraints = (ROOT / "constraints.txt").read_text()
     assert [each for each in packages if not re.search(rf"^{each}==", constraints, re.MULTILINE | re.IGNORECASE)] == []
 
@@ -92,6 +94,15 @@ def test_nobody_is_root_and_ray_finds_its_home() -> None:
     assert not re.search(r"(?i)token|password|secret", "\n".join(rest for stage in stages() for _, rest in stage))
     assert not any(word == "ENTRYPOINT" for word, _ in LAST)  # Ray and KubeRay start their own commands
     assert "tini" not in LAST[position("RUN", "apt-get install")][1].split()  # which nothing would start
+
+
+def test_a_server_finds_its_accounts_and_clients_their_password() -> None:
+    variables = " ".join(rest for word, rest in LAST if word == "ENV").split()
+    [accounts] = [each.partition("=")[2] for each in variables if each.startswith("MLFLOW_AUTH_CONFIG_PATH=")]
+    source = LAST[position("WORKDIR", "/source")][1]
+    assert accounts.startswith(f"{source}/clusters/")
+    assert (ROOT / accounts.removeprefix(f"{source}/")).is_file()
+    assert LAST[position("RUN", "useradd")][1].endswith("--mode=700 /eqbench/.ray /eqbench/.mlflow")
 
 
 def test_it_takes_no_gpus_by_itself() -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import copy
 import re
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import kubernetes_fields
 import pytest
-from cluster_files import IMAGE, MANIFESTS, ROOT, documents, rows, text
+from cluster_files import IMAGE, MANIFESTS, ROOT, calls, documents, environment, rows, stand_in, text
 from kubernetes_fields import problems
 from mlflow.server.security_utils import is_allowed_host_header
 from ray._private import ray_constants
@@ -43,6 +46,16 @@ def ids(case: Any) -> str:
 @pytest.mark.parametrize("document", [document for _, document in ALL], ids=ids)
 def test_every_field_is_known(document: dict[str, Any]) -> None:
     assert problems(document) == []
+
+
+def test_the_readme_says_what_the_fields_were_checked_with() -> None:
+    versions = "KubeRay 1.5.1 and Kubernetes 1.30"
+    assert f"fields of ray.io/v1 as of {versions.replace(' and', ' (`authOptions` is new there) and of')}" in " ".join(
+        (kubernetes_fields.__doc__ or "").split()
+    )
+    [row] = [line for line in text("README.md").splitlines() if line.startswith("| kuberay/ ")]
+    assert versions in row
+    assert "[written down by hand](../tests/clusters/kubernetes_fields.py), not their own definitions" in row
 
 
 @pytest.mark.parametrize(
@@ -142,6 +155,30 @@ def test_a_tear_down_deletes_no_volume_and_what_does_deletes_all() -> None:
     assert everything.endswith(" secret/eqbench-postgres")
 
 
+def test_passwords_are_asked_for_where_the_readme_has_made_an_account(tmp_path: Path) -> None:
+    """The server's Secret switches them on; the clients' lies where MLflow looks for it; without both, all starts."""
+    made = dict(re.findall(r"^kubectl create secret generic (\S+) (--from-\S+)", text("README.md"), re.MULTILINE))
+    assert made == {
+        "eqbench-mlflow-server": '--from-env-file="$HOME/.mlflow/auth.env"',
+        "eqbench-mlflow": '--from-file="$HOME/.mlflow/credentials"',
+    }
+    [server] = one("Deployment")["spec"]["template"]["spec"]["containers"]
+    assert server["envFrom"] == [{"secretRef": {"name": "eqbench-mlflow-server", "optional": True}}]
+    folder = tmp_path / "programs"
+    stand_in(folder, "mlflow", "")
+    for key in ({}, {"MLFLOW_FLASK_SERVER_SECRET_KEY": "some key"}):
+        subprocess.run([*server["command"], *server["args"]], env=environment(folder, **key), check=True)
+    without, asked = (line.replace("\\", "") for line in calls(folder))
+    assert without == " ".join(["mlflow server", *server["args"]])
+    assert asked == f"{without} --app-name basic-auth"
+    for kind in ("RayCluster", "RayJob"):
+        for pod in pods(one(kind)):
+            assert {"name": "mlflow", "secret": {"secretName": "eqbench-mlflow", "optional": True}} in pod["volumes"]
+            [container] = pod["containers"]
+            mount = {"name": "mlflow", "mountPath": "/eqbench/.mlflow", "readOnly": True}
+            assert mount in container["volumeMounts"]
+
+
 def test_services_and_policies_reach_their_pods() -> None:
     labelled = [each["labels"] for _, document in ALL for each in objects(document) if "labels" in each]
     for _, document in ALL:
@@ -161,8 +198,7 @@ def test_services_and_policies_reach_their_pods() -> None:
 
 def test_mlflow_answers_to_the_name_that_ray_uses() -> None:
     [container] = one("Deployment")["spec"]["template"]["spec"]["containers"]
-    words = [*container["command"], *container["args"]]
-    allowed = words[words.index("--allowed-hosts") + 1].split(",")
+    [allowed] = [word.split("=")[1].split(",") for word in container["args"] if word.startswith("--allowed-hosts=")]
     for kind in ("RayCluster", "RayJob"):
         for pod in pods(one(kind)):
             env = {each["name"]: each.get("value") for each in pod["containers"][0]["env"]}
@@ -174,9 +210,13 @@ def test_mlflow_answers_to_the_name_that_ray_uses() -> None:
     assert is_allowed_host_header(allowed, "127.0.0.1:5000")
     assert not is_allowed_host_header(allowed, "elsewhere.example.com:5000")
     secret = {each["name"]: each for each in container["env"]}
-    assert "valueFrom" in secret["POSTGRES_PASSWORD"]
-    assert ":$(POSTGRES_PASSWORD)@postgres:5432/" in secret["MLFLOW_BACKEND_STORE_URI"]["value"]
-    assert list(secret)[:2] == ["POSTGRES_PASSWORD", "MLFLOW_BACKEND_STORE_URI"]  # this order, or it is not expanded
+    assert "valueFrom" in secret["PGPASSWORD"]
+    address = secret["MLFLOW_BACKEND_STORE_URI"]["value"]
+    assert address.partition("://")[2] == "{}:$(PGPASSWORD)@{}:5432/{}".format(
+        *(secret[name]["value"] for name in ("PGUSER", "PGHOST", "PGDATABASE"))
+    )
+    names = list(secret)
+    assert names.index("PGPASSWORD") < names.index("MLFLOW_BACKEND_STORE_URI")  # or it is not expanded
     assert secret["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"]["value"] == "false"
 
 

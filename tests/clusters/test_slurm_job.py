@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import shlex
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cluster_files import CLUSTERS, SCRIPTS, calls, environment, shellcheck, stand_in, text
@@ -22,7 +26,9 @@ SECONDS = 30
 SECONDS_OF_A_SUITES_END = 120
 
 
-def cluster(tmp_path: Path, *, nodes: int = 3, eqbench: str = "exit 0") -> tuple[Path, dict[str, str]]:
+def cluster(
+    tmp_path: Path, *, nodes: int = 3, eqbench: str = "exit 0", doctor: str = "exit 0"
+) -> tuple[Path, dict[str, str]]:
     """Programs of a Slurm cluster of so many machines, and the environment of a batch script there.
 
     srun starts the command once, whatever the number of machines: ray start --block stays until it is ended.
@@ -38,7 +44,8 @@ def cluster(tmp_path: Path, *, nodes: int = 3, eqbench: str = "exit 0") -> tuple
     stand_in(folder, "python", f'cat >/dev/null; until [ "$(grep -c "^up$" "$CALLS")" = {rays} ]; do sleep 0.02; done')
     token = 'wc -c <"$RAY_AUTH_TOKEN_PATH" >"$HOME/token_length"; cp "$RAY_AUTH_TOKEN_PATH" "$HOME/token"'
     variables = 'echo "$RAY_ADDRESS $RAY_AUTH_MODE $EQBENCH_STORAGE $MLFLOW_TRACKING_URI" >"$HOME/variables"'
-    stand_in(folder, "eqbench", f"{token}; {variables}; {eqbench}")
+    looking = f'if [ "$1" = doctor ]; then\n{doctor}\nfi'
+    stand_in(folder, "eqbench", f"{token}; {variables}\n{looking}\n{eqbench}")
     (tmp_path / "home").mkdir()
     return folder, environment(
         folder,
@@ -55,6 +62,17 @@ def run(words: list[str], surroundings: dict[str, str]) -> subprocess.CompletedP
     return subprocess.run(
         ["bash", str(JOB), *words], env=surroundings, capture_output=True, text=True, check=False, timeout=SECONDS
     )
+
+
+@contextlib.contextmanager
+def running(words: list[str], surroundings: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
+    """The batch script, and its end whatever the test finds."""
+    command = ["bash", str(JOB), *words]
+    with subprocess.Popen(command, env=surroundings, stdout=subprocess.PIPE, text=True) as job:
+        try:
+            yield job
+        finally:
+            job.kill()
 
 
 def started(folder: Path, pattern: str) -> list[str]:
@@ -81,7 +99,8 @@ def test_a_suite_runs_on_a_head_and_the_other_machines(tmp_path: Path) -> None:
     assert others.endswith("--address=10.1.2.3:6379")
     for srun in (head, others):
         assert {"--overlap", "--ntasks-per-node=1", "--cpu-bind=none", "--kill-on-bad-exit=0"} <= set(srun.split())
-    [command] = started(folder, "^eqbench ")
+    look, command = started(folder, "^eqbench ")
+    assert look == "eqbench doctor --cluster"  # it finds the storage where the suite does, and not in its command line
     assert command == r"eqbench run quickstart --only task=one\ two"
     assert started(folder, "^python - 3$")
     variables = (tmp_path / "home/variables").read_text().split()
@@ -128,11 +147,46 @@ def test_the_job_ends_as_the_suite_does_and_leaves_nothing(code: int, tmp_path: 
     assert started(folder, "requeue") == []
 
 
+def test_a_cluster_on_which_something_is_wrong_trains_nothing(tmp_path: Path) -> None:
+    folder, surroundings = cluster(tmp_path, doctor='echo "storage: not shared"; exit 3')
+    answer = run(["run", "quickstart"], surroundings)
+    assert answer.returncode == 3
+    assert "storage: not shared" in answer.stdout
+    assert "nothing was started: see the problems above" in answer.stderr
+    assert started(folder, "^eqbench run") == []
+    assert len(started(folder, "/ray was ended$")) == 2
+
+
+def test_the_look_at_the_machines_is_a_command_of_eqbench() -> None:
+    import typer.main
+
+    from eqbench.cli import app
+
+    [words] = re.findall(r"^ *eqbench (doctor .*) &$", text("slurm.sbatch"), re.MULTILINE)
+    verb, *rest = shlex.split(words)
+    command: Any = typer.main.get_command(app)
+    command.commands[verb].make_context(verb, rest).close()
+
+
+@pytest.mark.parametrize(("number", "again"), [(signal.SIGUSR1, True), (signal.SIGTERM, False)])
+def test_a_signal_while_machines_are_looked_at_starts_nothing(
+    number: signal.Signals, again: bool, tmp_path: Path
+) -> None:
+    folder, surroundings = cluster(tmp_path, doctor=WAITS_FOR_TERM.replace("echo up", "echo looking"))
+    with running(["run", "quickstart"], surroundings) as job:
+        wait_for(folder, "^looking$")
+        job.send_signal(number)
+        assert job.wait(SECONDS) == 0
+    assert started(folder, "^eqbench run") == []
+    assert started(folder, "/eqbench was ended$")
+    assert started(folder, "requeue") == (["scontrol requeue 4711"] if again else [])
+
+
 @pytest.mark.parametrize(("number", "again"), [(signal.SIGUSR1, True), (signal.SIGTERM, False)])
 def test_a_signal_ends_the_suite_in_good_order(number: signal.Signals, again: bool, tmp_path: Path) -> None:
     """USR1 comes before the time is up and before preemption: the job queues itself again."""
     folder, surroundings = cluster(tmp_path, eqbench=WAITS_FOR_TERM.replace("echo up", "echo running"))
-    with subprocess.Popen(["bash", str(JOB), "run", "quickstart"], env=surroundings, stdout=subprocess.DEVNULL) as job:
+    with running(["run", "quickstart"], surroundings) as job:
         wait_for(folder, "^running$")
         os.kill(job.pid, number)
         assert job.wait(SECONDS) == 130
@@ -147,7 +201,7 @@ def test_a_signal_ends_the_suite_in_good_order(number: signal.Signals, again: bo
 def test_a_suite_that_ends_at_the_last_moment_is_not_queued_again(tmp_path: Path) -> None:
     finishes = "trap 'kill $!; exit 0' TERM; echo running >>$CALLS; sleep 60 & wait"
     folder, surroundings = cluster(tmp_path, eqbench=finishes)
-    with subprocess.Popen(["bash", str(JOB), "run", "quickstart"], env=surroundings, stdout=subprocess.DEVNULL) as job:
+    with running(["run", "quickstart"], surroundings) as job:
         wait_for(folder, "^running$")
         job.send_signal(signal.SIGUSR1)
         assert job.wait(SECONDS) == 0
@@ -157,7 +211,7 @@ def test_a_suite_that_ends_at_the_last_moment_is_not_queued_again(tmp_path: Path
 @pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGTERM])
 def test_without_a_suite_the_cluster_stays_open_until_it_is_ended(number: signal.Signals, tmp_path: Path) -> None:
     folder, surroundings = cluster(tmp_path)
-    with subprocess.Popen(["bash", str(JOB)], env=surroundings, stdout=subprocess.PIPE, text=True) as job:
+    with running([], surroundings) as job:
         assert job.stdout
         said = ""
         while "open: ssh -N -L 8265:127.0.0.1:8265 node1" not in said:
@@ -181,8 +235,11 @@ def test_one_machine_is_enough(tmp_path: Path) -> None:
     ("changes", "message"),
     [
         ({"EQBENCH_STORAGE": ""}, "set EQBENCH_STORAGE to a folder that all machines share"),
+        ({"EQBENCH_STORAGE": "runs"}, "set EQBENCH_STORAGE to a folder that all machines share, from / on"),
+        ({"EQBENCH_STORAGE": "~/runs"}, "set EQBENCH_STORAGE to a folder that all machines share, from / on"),
         ({"MLFLOW_TRACKING_URI": ""}, "set MLFLOW_TRACKING_URI to the http address"),
-        ({"MLFLOW_TRACKING_URI": "sqlite:///mlflow.db"}, "(it is 'sqlite:///mlflow.db')"),
+        ({"MLFLOW_TRACKING_URI": "sqlite:///mlflow.db"}, "set MLFLOW_TRACKING_URI to the http address"),
+        ({"MLFLOW_TRACKING_URI": "http://"}, "set MLFLOW_TRACKING_URI to the http address"),
         ({"SLURM_JOB_ID": ""}, "this is for sbatch"),
     ],
 )
@@ -191,6 +248,27 @@ def test_what_is_missing_is_said_before_anything_starts(changes: dict[str, str],
     answer = run(["run", "quickstart"], {**surroundings, **changes})
     assert answer.returncode == 2
     assert message in answer.stderr
+    assert calls(folder) == []
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "http://ada:hunter2@tracking:5000",
+        "https://ada@tracking/hunter2",
+        "https://tracking/?token=hunter2",
+        "postgresql://ada:hunter2@db/mlflow",
+        "ada:hunter2@tracking:5000",
+        "hunter2",
+    ],
+)
+def test_a_password_in_the_address_of_mlflow_is_refused_and_in_no_log(uri: str, tmp_path: Path) -> None:
+    folder, surroundings = cluster(tmp_path)
+    answer = run(["run", "quickstart"], {**surroundings, "MLFLOW_TRACKING_URI": uri})
+    assert answer.returncode == 2
+    assert "MLFLOW_TRACKING_URI" in answer.stderr
+    assert "hunter2" not in answer.stdout + answer.stderr
+    assert "ada" not in answer.stdout + answer.stderr
     assert calls(folder) == []
 
 

@@ -140,13 +140,35 @@ def test_a_node_asks_a_server_as_a_run_does(server: str) -> None:
     assert "--allowed-hosts '127.0.0.1" in tracking(address, [Node("a", "a", {}, {"mlflow": refused})]).fix
 
 
-@pytest.mark.parametrize("uri", ["http://[x", "http://mlflow:port", "postgresql://ada:pa/ss@host/db"])
-def test_store_that_is_no_uri(uri: str) -> None:
+def test_a_proxy_between_is_named_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    proxy, server = f"127.0.0.1:{closed_port()}", "http://mlflow.example:5000"
+    monkeypatch.setenv("http_proxy", f"http://ada:secret@{proxy}")
+    way = f"; asked through the proxy {proxy}, no_proxy=mlflow.example avoids it"
+    check = services.tracking_store(server)
+    assert (check.status, check.found.endswith(way)) == ("problem", True), check.found
+    assert why_silent(server).endswith(way)
+    monkeypatch.setenv("no_proxy", "mlflow.example")
+    assert "proxy" not in services.tracking_store(server).found + why_silent(server)
+
+
+def test_a_password_of_a_database_is_not_shown() -> None:
+    check = services.tracking_store(f"postgresql://127.0.0.1:{closed_port()}/mlflow?password=secret")
+    assert (check.status, "secret" in check.found) == ("problem", False)
+
+
+@pytest.mark.parametrize(
+    ("uri", "found"),
+    [
+        ("http://[x", "mlflow.tracking_uri: http://[x: is no URI; expected e.g. http://<host>:5000"),
+        ("http://mlflow:port", "mlflow.tracking_uri: http://mlflow:port: is no URI; expected e.g. http://<host>:5000"),
+        ("postgresql://ada:pa/ss@host/db", "MLFLOW_TRACKING_URI, or the suite's mlflow.tracking_uri, is no URI"),
+    ],
+)
+def test_store_that_is_no_uri(uri: str, found: str) -> None:
     check = services.tracking_store(uri)
-    assert (check.status, check.found) == (
-        "problem",
-        "MLFLOW_TRACKING_URI, or the suite's mlflow.tracking_uri, is no URI",
-    )
+    assert (check.status, check.found) == ("problem", found)
 
 
 def test_a_workspace_of_databricks_is_not_checked() -> None:

@@ -119,6 +119,7 @@ def test_one_driver_at_a_time(on: Machines, monkeypatch: pytest.MonkeyPatch) -> 
     assert other.locked
     with pytest.raises(EnvironmentProblem, match=r"another eqbench process \(one, pid \d+\) works on this suite"):
         other.lock().__enter__()
+    assert not other.lock_file.read_text()
     refusal = pytest.raises(EnvironmentProblem, match=r"there/suite: .*\(one, pid \d+\).*180 s after the last")
     with refusal, driving.driving(other.path):
         pass

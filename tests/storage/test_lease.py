@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -14,6 +15,7 @@ import pytest
 from machines import Machines, until
 
 from eqbench.errors import EnvironmentProblem
+from eqbench.run_folder import SuiteFolder
 from eqbench.storage import lease
 from eqbench.storage.lease import Lease
 from eqbench.storage.place import Place
@@ -87,6 +89,23 @@ def test_the_clock_of_a_machine_does_not_matter_to_whom_it_gives_way(
     monkeypatch.setattr(lease.time, "time", lambda now=time.time: now() + LONG)
     with pytest.raises(EnvironmentProblem, match=r"\(one, pid"):
         lease_of(on("two"), leases).acquire()
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_whose_clock_is_behind_gets_a_suite_as_soon_as_others(
+    on: Machines, leases: list[Lease], monkeypatch: pytest.MonkeyPatch, gone: bool
+) -> None:
+    """It asks the store what time it is; who only looks, and writes nothing there, does not know."""
+    lease_of(on("one"), leases).acquire()
+    rewrite(on, seconds_ago=lease.SECONDS + 1 if gone else 0.0)
+    monkeypatch.setattr(lease.time, "time", lambda now=time.time: now() - LONG)
+    folder = SuiteFolder(on("two").local, "suite")
+    folder.create()
+    assert not folder.locked
+    claimed = pytest.raises(EnvironmentProblem, match=r"there/suite: .*\(one, pid \d+\).* 180 s after the last renewal")
+    with contextlib.nullcontext() if gone else claimed, folder.lock():
+        pass
+    assert sorted(file.name for file in (on.there / "suite").iterdir()) == [lease.FILE]
 
 
 def test_a_store_that_says_no_times_is_asked_for_those_of_the_driver(

@@ -207,6 +207,24 @@ def test_checkpoints_that_training_went_back_behind_are_removed_first(tmp_path: 
     assert Machine(tmp_path / "b", there).start() == 2
 
 
+@pytest.mark.parametrize("where", ["a", "b"])
+def test_a_checkpoint_between_two_records_stays_when_training_goes_on_from_it(tmp_path: Path, where: str) -> None:
+    """That of a notice. Others read it meanwhile, and it is not written twice."""
+    there = mirrored_runs.remote(tmp_path / "there")
+    machine = Machine(tmp_path / "a", there)
+    for iteration in range(machine.start() + 1, 3):
+        machine.step(iteration)
+    machine.save(3)
+    machine.mirror.push(ending=False)
+    manifest = tmp_path / "there/suite/run/checkpoints" / f"{3:09d}" / "manifest.json"
+    written = manifest.stat()
+
+    again = Machine(tmp_path / where, there)
+    assert again.start() == 3
+    again.mirror.push(ending=False)
+    assert manifest.stat().st_ino == written.st_ino
+
+
 def test_a_damaged_checkpoint_there_is_passed_over(tmp_path: Path) -> None:
     there = mirrored_runs.remote(tmp_path / "there")
     machine = Machine(tmp_path / "a", there)

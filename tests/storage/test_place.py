@@ -56,9 +56,9 @@ def test_an_endpoint_stays_out_of_names_and_messages() -> None:
     ("uri", "message"),
     [
         ("s3://ada:lovelace@bucket/runs", r"s3://bucket/runs: holds a user name or a password; .*AWS_ACCESS_KEY_ID"),
-        ("s3://bucket/runs?secret_key=lovelace", "s3://bucket/runs: its query holds a key"),
-        ("s3://bucket/runs?session_token=lovelace", "its query holds a token"),
-        ("s3://bucket/runs?x=1&Access_Key=", "its query holds a key"),
+        ("s3://bucket/runs?secret_key=lovelace", "s3://bucket/runs: its query holds secret_key, a secret by its name"),
+        ("s3://bucket/runs?session_token=lovelace", "its query holds session_token"),
+        ("s3://bucket/runs?x=1&Access_Key=", "its query holds Access_Key"),
         ("s3://ada:lovelace@[bucket/runs", r"--storage s3://…: is no URI \(Invalid IPv6 URL\)"),
         ("s4://bucket/runs", r"s4://bucket/runs: expected a folder or one of s3://, .*did you mean 's3'\?"),
         ("s3:///runs", "names no bucket; expected e.g. s3://bucket/runs"),

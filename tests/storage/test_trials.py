@@ -13,7 +13,8 @@ import pytest
 from machines import Machines
 from mirrored_runs import Machine
 from ray import cloudpickle, tune
-from ray.exceptions import RayTaskError
+from ray.exceptions import ActorDiedError, RayTaskError
+from ray.train import WorkerGroupError
 from training.tiny_runs import CPU, planned, tiny_spec
 
 from eqbench import distributed, supervision, train_loop, trial
@@ -195,6 +196,53 @@ def test_a_store_that_denies_access_at_the_beginning_is_not_asked_again(
     with pytest.raises(training.NotMirrored, match=r"run\.yaml: no route$"):
         training.run_here(config)
     assert len(asked) == 1
+
+
+def test_where_a_worker_stood_is_sent_when_another_one_starts_on_its_machine(
+    on: Machines, reports: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It could not do it, and was none of those that write what the run records. The attempt since is not to blame."""
+    here = on("driver")
+    folder, config = suite_of(here)
+    first = worker_of(here, tmp_path)
+    first.mirror.push(ending=False)
+    on("other")
+    other = training.run_here(config)
+    (other.path / "stuck_rank1_7_1.txt").write_text("in wait_for_ever")
+    (other.path / "stuck_rank1_9_2.txt").touch()  # of one that lives
+    on("driver")
+    lost = WorkerGroupError("failed", {0: ActorDiedError()})
+    died = "a worker process died: killed, out of memory, or crashed; its log is in Ray's session folder"
+
+    def fit(*_: Any) -> None:
+        first.run.start_attempt()
+        first.mirror.push(ending=False)
+        raise lost
+
+    monkeypatch.setattr(trial, "_fit", fit)
+    for _ in range(2):
+        trial.run_trial(config)
+        assert reports[-1]["failure"] == (
+            f"{died}; or one did not finish a step within 30 min and was ended: where it stood is then in "
+            f"stuck_rank*.txt in {folder.run(SPEC.run_id).path} of its machine"
+        )
+        with training.mirrored(other, first=False):
+            pass
+    run = folder.run(SPEC.run_id)
+    suite_mirror.fetch_run(run.path)
+    assert [file.name for file in run.path.glob("stuck_*")] == ["stuck_rank1_7_1.txt"]
+    (said,) = supervision.stuck(run)
+    assert said.startswith("rank 1 did not finish a step within 30 min")
+
+
+def test_where_a_worker_stood_in_a_run_that_was_deleted_since_is_not_sent(on: Machines) -> None:
+    _, config = suite_of(on("driver"))
+    on("other")
+    other = training.run_here(config)
+    (other.path / "stuck_rank1_7_1.txt").write_text("in wait_for_ever")
+    with training.mirrored(other, first=False):
+        pass
+    assert not list(on.there.rglob("stuck_*"))
 
 
 def failed_trial(config: dict[str, Any], file: Path | None) -> Any:

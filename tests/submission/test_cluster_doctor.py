@@ -117,7 +117,7 @@ def test_nodes_that_are_silent_are_not_asked_again(monkeypatch: pytest.MonkeyPat
         return {node: cluster._Silence("silent") if node.name == "b" else "" for node in calls}
 
     monkeypatch.setattr(cluster, "_on_each", answer)
-    check = cluster.check_storage("s3://bucket/runs?region=x", [node("a"), node("b")])
+    check = cluster.check_storage("s3://bucket/runs?region=x", [node("a"), node("b")], grows=False)
     assert (check.status, check.found) == ("problem", "s3://bucket/runs: cannot be written by b: silent")
     assert asked == [("write_mark", "a"), ("write_mark", "b"), ("remove_marks", "a")]
 
@@ -128,9 +128,13 @@ def test_a_tracking_server_that_is_no_uri_is_a_finding(monkeypatch: pytest.Monke
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:6379")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://[x")
     monkeypatch.setattr(cluster.cluster, "connected", contextlib.nullcontext)
+    monkeypatch.setattr(cluster.cluster, "grows", lambda: False)
     monkeypatch.setattr(cluster, "living_nodes", list)
     [check] = [check for check in cluster.diagnose_cluster("/shared") if check.name == "mlflow"]
-    assert (check.status, check.found) == ("problem", "MLFLOW_TRACKING_URI: Invalid IPv6 URL")
+    assert (check.status, check.found) == (
+        "problem",
+        "MLFLOW_TRACKING_URI: http://[x: is no URI; expected e.g. http://<host>:5000",
+    )
 
 
 def test_a_mark_that_comes_late_is_waited_for(tmp_path: Path) -> None:
@@ -144,6 +148,54 @@ def test_a_storage_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     assert "NotADirectoryError" in probe.write_mark(f"{tmp_path}/file", "marks", "a")
     assert probe.write_mark("nonsense://x", "marks", "a")
+
+
+def test_a_folder_of_ones_own_disk_is_none_for_a_cluster_that_grows(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from eqbench.doctor import cluster
+
+    monkeypatch.setattr(cluster, "_on_each", lambda calls: dict.fromkeys(calls, ""))
+    monkeypatch.setattr("os.path.ismount", lambda path: str(path) == "/")
+    (tmp_path / "share").mkdir()
+    (tmp_path / "link").symlink_to("share")
+    storage = f"{tmp_path}/link/runs/mine"
+    found = cluster.check_storage(storage, [node("a")], grows=True)
+    assert (found.status, found.found) == (
+        "problem",
+        f"{storage}: is on this machine's own disk, and the cluster will have other machines, which do not see it",
+    )
+    assert cluster.check_storage(storage, [node("a")], grows=False).status == "ok"
+    assert cluster.check_storage("s3://bucket/runs", [node("a")], grows=True).status == "ok"
+    monkeypatch.setattr("os.path.ismount", lambda path: str(path) in ("/", str((tmp_path / "share").resolve())))
+    assert cluster.check_storage(storage, [node("a")], grows=True).status == "ok"
+
+
+def test_workers_that_are_not_there_yet_are_named() -> None:
+    head = Node("h", "h (head)", {"CPU": 0, "node:__internal_head__": 1})
+    [alone] = findings.workers([head])
+    assert (alone.status, "only the head is there" in alone.found) == ("warning", True)
+    assert "`ray up --no-restart`" in alone.fix
+    [slow] = findings.workers([head, node("a")])
+    assert (slow.status, "no node with a GPU is there" in slow.found) == ("warning", True)
+    assert findings.workers([head, node("a", 1)]) == []
+
+
+@pytest.mark.parametrize("grows", [True, False])
+def test_the_doctor_says_what_it_has_not_seen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, grows: bool) -> None:
+    from eqbench.doctor import cluster
+
+    head = Node("h", "h (head)", {"CPU": 0, "node:__internal_head__": 1})
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:6379")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setattr(cluster.cluster, "connected", contextlib.nullcontext)
+    monkeypatch.setattr(cluster.cluster, "grows", lambda: grows)
+    monkeypatch.setattr(cluster, "living_nodes", lambda: [head])
+    monkeypatch.setattr(cluster, "_on_each", lambda calls: dict.fromkeys(calls, cluster._Silence("silent")))
+    monkeypatch.setattr("os.path.ismount", lambda path: False)
+    found = {check.name: check.status for check in cluster.diagnose_cluster(str(tmp_path))}
+    assert found.get("workers") == ("warning" if grows else None)
+    assert found["storage"] == ("problem" if grows else "ok")
 
 
 def test_a_node_describes_itself() -> None:
@@ -169,6 +221,40 @@ def test_results_that_would_be_lost_with_the_jobs_folder(monkeypatch: pytest.Mon
         inside_job.check_before_training("runs", None, mlflow=False)
     with pytest.raises(EnvironmentProblem, match="MLflow's store would be in the job's own folder"):
         inside_job.check_before_training("/shared/runs", None, mlflow=True)
+
+
+@pytest.mark.parametrize("grows", [True, False])
+def test_results_on_the_disk_of_the_first_machine_of_several(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, grows: bool
+) -> None:
+    from eqbench import cluster
+    from eqbench.doctor import cluster as of_cluster
+
+    monkeypatch.setenv(inside_job.JOB_VARIABLE, "{}")
+    monkeypatch.setattr(cluster, "connected", lambda verbose: contextlib.nullcontext())
+    monkeypatch.setattr(cluster, "grows", lambda: grows)
+    monkeypatch.setattr(of_cluster, "living_nodes", lambda: [node("a")])
+    monkeypatch.setattr("os.path.ismount", lambda path: str(path) == "/")
+    if not grows:
+        inside_job.check_before_training(tmp_path, None, mlflow=False)
+        return
+    with pytest.raises(
+        EnvironmentProblem, match=f"storage: {tmp_path}: is on this machine's own disk.*; mount the same"
+    ):
+        inside_job.check_before_training(tmp_path, None, mlflow=False)
+
+
+def test_a_worker_without_the_storage_says_so_in_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from eqbench import trial
+    from eqbench.cause import cause
+
+    monkeypatch.chdir(tmp_path)
+    config = {"run": f"{tmp_path}/suite/run", "folder": str(tmp_path)}
+    monkeypatch.setattr("ray.train.get_context", object)  # there is a group, and it is asked of nothing
+    with pytest.raises(EnvironmentProblem) as caught:
+        trial._train_as_worker(config, lambda: 0)
+    said = f"{tmp_path}/suite/run is not there: --storage must be shared by all machines"
+    assert cause(caught.value) == f"EnvironmentProblem: {said}"
 
 
 def test_a_tracking_server_is_waited_for_then_missed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import os
 import random
+import re
 import shlex
 import signal
 import sys
@@ -14,7 +16,9 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import fake_cluster
@@ -23,7 +27,7 @@ import small_suites
 from fake_cluster import FakeCluster, job, node
 
 from eqbench import cli
-from eqbench.submission import following, package
+from eqbench.submission import command, following, package
 
 STORAGE = ("--storage", "/shared/runs")
 GRPC = bytes.fromhex("000018040000000000000400400000000500400000")
@@ -73,7 +77,8 @@ def eqbench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
     for name in (
         *("MLFLOW_TRACKING_URI", "EQBENCH_STORAGE", "EQBENCH_DATA", "XDG_CACHE_HOME"),
         *("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS", "RAY_DASHBOARD_ADDRESS", "RAY_JOB_HEADERS"),
-        *("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"),
+        *("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "NETRC"),
+        *("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "no_proxy", "NO_PROXY"),
     ):
         monkeypatch.delenv(name, raising=False)
 
@@ -115,7 +120,7 @@ def test_submit_follows_to_the_end(eqbench: Eqbench, fake: FakeCluster) -> None:
     assert sent_files(fake) == {"small.yaml": Path("small.yaml").read_bytes()}
     assert asked["runtime_env"]["working_dir"] == f"gcs://{next(iter(fake.packages))}"
     assert "small (4 runs), small.yaml" in answer.output
-    assert "1 node, 8 CPU, 0 GPU; room for 32 runs at once" in answer.output
+    assert "1 node, 8 CPU, 0 GPU; room for 4 runs at once" in answer.output
     assert answer.output.endswith("the log\n")
 
 
@@ -224,15 +229,75 @@ def test_a_folder_of_ones_own(eqbench: Eqbench, fake: FakeCluster) -> None:
     assert sorted(sent_files(fake)) == [".gitignore", ".rayignore", "c/d.txt", "faulty_losses.py", "small.yaml"]
 
 
-def test_a_file_that_cannot_be_read(eqbench: Eqbench, fake: FakeCluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    Path("memory").symlink_to("/proc/self/mem")
-    arguments = ("submit", "small.yaml", "--address", fake.address, *STORAGE, "--working-dir", ".")
+def test_of_a_folder_dot_files_and_what_is_elsewhere_stay(eqbench: Eqbench, fake: FakeCluster, tmp_path: Path) -> None:
+    for place in (".env", ".aws/credentials", "c/.netrc", "c/.gitignore", "c/d.txt", ".mine/d.txt"):
+        Path(place).parent.mkdir(exist_ok=True)
+        Path(place).write_text("x")
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets" / "key").write_text("x")
+    Path("folder").symlink_to(tmp_path / "secrets")
+    Path("file").symlink_to("../secrets/key")
+    Path("again.txt").symlink_to("c/d.txt")
+    arguments = ("submit", "small.yaml", "--address", fake.address, *STORAGE, "--working-dir", ".", "--no-wait")
     answer = eqbench(*arguments)
-    assert (answer.code, "memory: cannot be read (Input/output error)" in answer.message) == (3, True), answer.message
-    Path("memory").unlink()
-    gone = {"gone": Path("gone").absolute()}
+    assert answer.code == 0, answer.errors
+    kept = ["again.txt", "c/.gitignore", "c/d.txt", "faulty_losses.py", "small.yaml"]
+    assert sorted(sent_files(fake)) == kept
+    fake.packages.clear()
+    mine = small_suites.task(name="mine", data={"name": "cifar_lt", "root": ".mine"})
+    small_suites.write(Path("small.yaml"), small_suites.suite(tasks=[small_suites.task(), mine]))
+    assert eqbench(*arguments, "--force").code == 0
+    assert sorted(sent_files(fake)) == [".mine/d.txt", *kept]
+
+
+def test_a_text_of_a_suite_names_no_dot_file(tmp_path: Path) -> None:
+    from eqbench.submission.needed_files import NeededFiles
+
+    for place in (".aws/credentials", ".env", "models/mine.txt"):
+        (tmp_path / place).parent.mkdir(exist_ok=True)
+        (tmp_path / place).write_text("x")
+    needed = NeededFiles(tmp_path)
+    for text in (".aws/credentials", "./.env", "./models/mine.txt"):
+        needed._add_named(text)
+    assert list(needed.sources) == ["models/mine.txt"]
+
+
+def test_packages_that_a_user_has_installed_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from eqbench.submission.needed_files import NeededFiles
+
+    of_user, of_path = ".local/lib/python3.11/site-packages", "lib/python3/dist-packages"
+    for place in (f"{of_user}/of_user/__init__.py", f"{of_path}/of_path.py", "of_mine.py"):
+        module = ModuleType(place.removesuffix("/__init__.py").removesuffix(".py").rpartition("/")[2])
+        module.__file__ = str(tmp_path / place)
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / place).write_text("")
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    needed = NeededFiles(tmp_path)
+    needed.add_modules()
+    assert list(needed.sources) == ["of_mine.py"]
+
+
+def test_a_file_that_cannot_be_read(eqbench: Eqbench, fake: FakeCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = ("submit", "small.yaml", "--address", fake.address, *STORAGE, "--working-dir", ".")
+    memory, gone = {"memory": Path("/proc/self/mem")}, {"gone": Path("gone").absolute()}
+    monkeypatch.setattr("eqbench.submission.submit.folder_files", lambda folder: memory)
+    answer = eqbench(*arguments)
+    assert (answer.code, "mem: cannot be read (Input/output error)" in answer.message) == (3, True), answer.message
     monkeypatch.setattr("eqbench.submission.submit.folder_files", lambda folder: gone)
     assert "gone: cannot be read (No such file or directory)" in eqbench(*arguments).message
+
+
+def test_a_package_that_another_call_has_just_removed(tmp_path: Path) -> None:
+    (tmp_path / "gone.zip").symlink_to("nowhere.zip")
+    (tmp_path / "file").write_text("x")
+    assert package.pack({"file": tmp_path / "file"}, "small", tmp_path).file.exists()
+
+
+def test_jobs_of_one_second_have_names_of_their_own(eqbench: Eqbench, fake: FakeCluster) -> None:
+    now = datetime(2030, 1, 2, 3, 4, 5)
+    names = {command.submission_id("small", now) for _ in range(20)}
+    assert len(names) > 1
+    assert all(re.fullmatch("eqbench-small-20300102-030405-[0-9a-f]{4}", name) for name in names)
 
 
 def test_of_a_folder_data_go_only_where_the_suite_names_them(eqbench: Eqbench, fake: FakeCluster) -> None:
@@ -299,6 +364,11 @@ def test_data_that_are_only_on_the_cluster(eqbench: Eqbench, fake: FakeCluster) 
         (["--tracking-uri", "http://[x"], "--tracking-uri: http://[x: is no URI"),
         (["--tracking-uri", "http://ada:pa#ss@mlflow"], "--tracking-uri: http://mlflow: is no URI"),
         (["--tracking-uri", "http://mlflow:port"], "--tracking-uri: http://mlflow:port: is no URI"),
+        (["--tracking-uri", "ada:pass@mlflow:5000"], "--tracking-uri: mlflow:5000: is no server"),
+        (["--tracking-uri", "http:/ada:pass@mlflow"], "--tracking-uri: mlflow: names no host; expected e.g. http://"),
+        (["--tracking-uri", "http:mlflow:5000"], "--tracking-uri: http:mlflow:5000: names no host"),
+        (["--tracking-uri", "http://:5000"], "--tracking-uri: http://:5000: names no host"),
+        (["--tracking-uri", "https://mlflow/?token=pass"], "--tracking-uri: https://mlflow/: has a query"),
         (["--only", "los=x"], "did you mean 'loss'?"),
         (["--seeds", "1,x"], "--seeds 1,x: expected whole numbers"),
         (["-o", "tasks.digits.data.root=data/digits"], "unknown parameter"),
@@ -313,6 +383,8 @@ def test_refused_before_anything_is_sent(
     answer = eqbench("submit", "small.yaml", "--address", fake.address, *arguments)
     assert answer.code == 2
     assert message in answer.message
+    assert "ada" not in answer.message
+    assert ":pa" not in answer.message.partition("does not")[0]
     assert (fake.submitted, fake.packages) == ([], {})
 
 
@@ -374,10 +446,22 @@ def test_a_package_that_is_too_large(eqbench: Eqbench, fake: FakeCluster, monkey
     [
         ("head:6379", 2, "Ray's own store (GCS), jobs go to the dashboard, e.g. --address http://head:8265"),
         ("ray://head:10001", 2, "the address of Ray's client"),
-        ("auto", 2, "--address auto: the dashboard"),
-        ("ftp://head", 2, "--address ftp://head: the dashboard"),
-        ("http://head:port", 2, "--address http://head:port: "),
-        ("http://ada:pass@head:8265", 2, "a password does not belong in it"),
+        ("auto", 2, "--address auto: expected the dashboard"),
+        ("ftp://head", 2, "--address ftp://head: expected the dashboard"),
+        ("http://head:port", 2, "--address http://head:port: is no URL"),
+        *(
+            (address, 2, "--address: a password does not belong in it")
+            for address in (
+                *("http://ada:secret@head:8265", "http://ada:secret@head:port", "ray://ada:secret@head:10001"),
+                *("ftp://ada:secret@head", "ada:secret@head:6379", "http://ada:sec#ret@head:8265"),
+            )
+        ),
+        ("http://head:8265/?token=secret", 2, "--address http://head:8265/: has a blank, a query"),
+        ("http://head..example:8265", 2, "--address http://head..example:8265: is no URL"),
+        ("http://.:8265", 2, "is no URL"),
+        (f"http://{'h' * 64}:8265", 2, "is no URL"),
+        ("http://head:8265/ü", 2, "or more than plain ASCII"),
+        ("http://a b:8265", 2, "has a blank"),
         (None, 2, "--address: none is given"),
     ],
 )
@@ -385,6 +469,8 @@ def test_address(eqbench: Eqbench, address: str | None, code: int, message: str)
     answer = eqbench("logs", "small", *(["--address", address] if address else []))
     assert answer.code == code
     assert message in answer.message
+    assert "secret" not in answer.errors
+    assert "ada" not in answer.errors
 
 
 @pytest.mark.parametrize(
@@ -402,6 +488,24 @@ def test_address(eqbench: Eqbench, address: str | None, code: int, message: str)
 def test_another_kind_of_server(eqbench: Eqbench, answer: bytes, message: str) -> None:
     with fake_cluster.answering(answer) as address:
         assert message in eqbench("submit", "small.yaml", "--address", address).message
+
+
+@pytest.mark.parametrize("body", [b"<html>Sign in</html>", b"[1]", b"{}", b'{"data": {"result": {"result": [{}]}}}'])
+def test_answers_that_are_none_of_rays(body: bytes) -> None:
+    from eqbench.errors import EnvironmentProblem
+    from eqbench.submission.job_server import JobServer
+
+    with fake_cluster.answering(fake_cluster.page(body)) as address:
+        asked = JobServer(address, {})
+        questions: list[Callable[[], Any]] = [lambda: asked.log("j"), lambda: asked.submit({}), asked.nodes]
+        if body != b"{}":
+            questions += [asked.jobs]
+        if not body.startswith(b"{"):
+            questions += [lambda: asked.job("j")]
+        for question in questions:
+            with pytest.raises(EnvironmentProblem, match="it answers with something else than Ray's job server does"):
+                question()
+        assert asked.autoscaler_status() == ""
 
 
 def test_nothing_listens(eqbench: Eqbench) -> None:
@@ -433,6 +537,62 @@ def test_a_cluster_that_wants_a_token(
     answer = eqbench("submit", "small.yaml", "--address", fake.address, *STORAGE)
     assert answer.code == 0, answer.errors
     assert fake.token not in answer.output + json.dumps(fake.submitted)
+
+
+def test_a_token_file_in_the_home_of_nobody(
+    eqbench: Eqbench, fake: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", "~nosuchuser/token")
+    answer = eqbench("status", "--address", fake.address)
+    assert answer.code == 3
+    assert "RAY_AUTH_TOKEN_PATH=~nosuchuser/token: cannot be read" in answer.message
+
+
+@pytest.mark.parametrize("token", ["", "secret-of-the-cluster"])
+def test_what_netrc_has_is_not_sent(
+    eqbench: Eqbench, fake: FakeCluster, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, token: str
+) -> None:
+    netrc = tmp_path / "home" / ".netrc"
+    netrc.parent.mkdir()
+    netrc.write_text("default login ada password hunter2\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("RAY_AUTH_MODE", "token" if token else "disabled")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", token)
+    fake.token = token
+    fake.add(job("small"))
+    answer = eqbench("logs", "small", "--follow", "--address", fake.address)
+    assert (answer.code, answer.output, answer.errors) == (0, "the log\n", "")
+    assert any("Upgrade" in sent for sent in fake.headers)
+    assert {sent.get("Authorization") for sent in fake.headers} == {f"Bearer {token}" if token else None}
+
+
+def test_a_tunnel_on_this_machine_is_no_matter_of_a_proxys(
+    eqbench: Eqbench, fake: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake.add(job("small"))
+    with FakeCluster().running() as proxy:
+        monkeypatch.setenv("http_proxy", proxy.address)
+        answer = eqbench("logs", "small", "--follow", "--address", fake.address)
+        assert (answer.code, answer.output) == (0, "the log\n"), answer.errors
+        assert any("Upgrade" in sent for sent in fake.headers)
+        assert proxy.headers == []
+
+
+def test_a_cluster_behind_a_proxy(eqbench: Eqbench, fake: FakeCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake.add(job("small"))
+    proxy = fake.address.removeprefix("http://")
+    monkeypatch.setenv("http_proxy", f"http://ada:l%40ve@{proxy}")
+    answer = eqbench("logs", "small", "--follow", "--address", "http://head.example:8265")
+    assert (answer.code, answer.output, answer.errors) == (0, "the log\n", "")
+    [followed] = [sent for sent in fake.headers if "Upgrade" in sent]
+    assert followed["Proxy-Authorization"] == f"Basic {base64.b64encode(b'ada:l@ve').decode()}"
+    with fake_cluster.answering(fake_cluster.page(b"no", "403 Forbidden")) as other:
+        monkeypatch.setenv("http_proxy", other.replace("//", "//ada:love@"))
+        refused = eqbench("status", "--address", "http://head.example:8265")
+    assert refused.message.startswith("http://head.example:8265: HTTP 403, ")
+    way = f"; asked through the proxy {other.removeprefix('http://')}, no_proxy=head.example avoids it"
+    assert refused.message.endswith(way)
 
 
 @pytest.mark.parametrize("content", [b"secret\nsecret", b"\xff\xfe\x00secret", "sécret€".encode(), b"secret secret"])
@@ -660,6 +820,10 @@ def test_status_of_jobs(eqbench: Eqbench, fake: FakeCluster, monkeypatch: pytest
     assert "failed: exit code 1: some runs failed" in table.output
     assert "raw (sweep)" in table.output
     assert len(json.loads(eqbench("status", "small", "--address", fake.address, "--json").output)) == 2
+    assert "status --watch: is for the runs of a suite" in eqbench("status", "--watch").message
+    assert (
+        "status --storage: is for the runs" in eqbench("status", "small", "--address", fake.address, *STORAGE).message
+    )
 
 
 def test_a_job_by_its_suites_name(eqbench: Eqbench, fake: FakeCluster) -> None:

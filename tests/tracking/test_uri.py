@@ -47,6 +47,27 @@ def test_an_unknown_kind_gets_the_nearest_without_the_password(monkeypatch: pyte
     assert str(caught.value).startswith("MLFLOW_TRACKING_URI: 'htps://server'")
 
 
+@pytest.mark.parametrize(
+    ("uri", "message"),
+    [
+        ("ada:secret@server", "MLFLOW_TRACKING_URI: 'server': is of no known kind"),
+        ("file://ada:secret@server/mlruns", "MLFLOW_TRACKING_URI: 'file://server/mlruns' is a folder"),
+        ("http:/ada:secret@server", "MLFLOW_TRACKING_URI: server: names no host"),
+        ("http:server:5000", "MLFLOW_TRACKING_URI: http:server:5000: names no host"),
+        ("https://server/?token=secret", "MLFLOW_TRACKING_URI: https://server/: has a query"),
+        ("http://ada:sec#ret@server", "MLFLOW_TRACKING_URI: http://server: is no URI"),
+    ],
+)
+def test_what_is_no_uri_of_a_server_is_refused_without_its_password(
+    uri: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    with pytest.raises(EnvironmentProblem) as caught:
+        resolve_uri()
+    assert str(caught.value).startswith(message)
+    assert not {word for word in ("ada", "secret") if word in str(caught.value)}
+
+
 @pytest.mark.parametrize("uri", ["http://host:5000", "postgresql+psycopg2://h/db", "databricks", "mysql://h/db"])
 def test_servers_and_databases_are_taken_as_they_are(uri: str) -> None:
     assert resolve_uri(uri) == uri

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import small_suites
 import torch
-from ray.exceptions import ActorDiedError
+from ray.exceptions import ActorDiedError, OutOfMemoryError
 from ray.train import WorkerGroupError
 from ray.train.v2.api.preemption import PreemptionInfo
 
@@ -57,6 +57,8 @@ def test_a_worker_that_stands_still_is_ended_and_its_run_goes_on(
     assert "rank 0 did not finish a step within 0.03 min" in said
     (file,) = run.path.glob("stuck_rank0_*.txt")
     assert "in wait_for_ever" in file.read_text()
+    assert stuck(run, lately=True) == [said]
+    os.utime(file, (0, 0))  # it does not matter which machine's clock said when
     assert stuck(run, lately=True) == [said]
 
     assert in_process(supervised, run.path) == 0
@@ -270,23 +272,8 @@ def test_fewer_workers_than_the_least_is_a_contradiction() -> None:
 LOST = RuntimeError("[/gloo/transport/tcp/pair.cc:534] Connection closed by peer [192.0.2.2]")
 
 
-@pytest.mark.parametrize(
-    ("error", "lately", "said"),
-    [
-        (WorkerGroupError("failed", {0: ActorDiedError(), 1: LOST}), True, "rank 0 did not finish a step within"),
-        (WorkerGroupError("failed", {0: ActorDiedError(), 1: LOST}), False, "a worker process died"),
-        (WorkerGroupError("failed", {0: InputError("its digest is x"), 1: LOST}), True, "InputError: its digest is x"),
-    ],
-)
-def test_a_stuck_worker_is_the_reason_of_the_attempt_that_lost_it_only(
-    error: Exception, lately: bool, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run = planned(tmp_path / "run", tiny_spec())
-    run.start_attempt()
-    file = run.path / "stuck_rank0_7.txt"
-    file.write_text("Thread 0x7 in forward")
-    moment = run.state_file.stat().st_mtime + (60 if lately else -60)
-    os.utime(file, (moment, moment))
+def failing(monkeypatch: pytest.MonkeyPatch, error: Exception) -> list[dict[str, Any]]:
+    """Let Ray Train end with an error; what Ray Tune hears."""
 
     def fit(*_: Any) -> None:
         raise error
@@ -294,9 +281,57 @@ def test_a_stuck_worker_is_the_reason_of_the_attempt_that_lost_it_only(
     reports: list[dict[str, Any]] = []
     monkeypatch.setattr(trial, "_fit", fit)
     monkeypatch.setattr("ray.tune.report", reports.append)
+    return reports
+
+
+@pytest.mark.parametrize(
+    ("error", "name", "said"),
+    [
+        (WorkerGroupError("failed", {0: ActorDiedError(), 1: LOST}), "rank0_7_2", "rank 0 did not finish a step"),
+        (WorkerGroupError("failed", {0: ActorDiedError(), 1: LOST}), "rank0_7_1", "a worker process died"),
+        (WorkerGroupError("failed", {0: ActorDiedError(), 1: LOST}), "rank0_7", "a worker process died"),
+        (WorkerGroupError("failed", {0: InputError("x"), 1: LOST}), "rank0_7_2", "InputError: x"),
+    ],
+)
+def test_a_stuck_worker_is_the_reason_of_the_attempt_that_lost_it_only(
+    error: Exception, name: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = planned(tmp_path / "run", tiny_spec())
+    run.start_attempt()
+    run.start_attempt()
+    (run.path / f"stuck_{name}.txt").write_text("Thread 0x7 in forward")
+    reports = failing(monkeypatch, error)
     trial.run_trial({"run": str(run.path)})
     assert reports[-1]["failure"].startswith(said)
+    assert "of its machine" not in reports[-1]["failure"]
     assert len(stuck(run)) == 1
+
+
+def test_only_workers_that_run_out_of_memory_make_a_run_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not a helper process of Ray: Ray Tune starts the trial again."""
+    run = planned(tmp_path / "run", tiny_spec())
+    reports = failing(monkeypatch, OutOfMemoryError("a process was killed"))
+    with pytest.raises(OutOfMemoryError):
+        trial.run_trial({"run": str(run.path)})
+    assert (reports, run.error_file.exists()) == ([], False)
+    reports = failing(monkeypatch, WorkerGroupError("failed", {0: OutOfMemoryError("a worker was killed")}))
+    trial.run_trial({"run": str(run.path)})
+    assert reports[-1]["failure"].startswith("out of memory: a node ran low and Ray ended a worker")
+
+
+def test_workers_on_several_machines_know_of_which_attempt_they_are(tmp_path: Path) -> None:
+    """Only the first one's machine has what was recorded of it."""
+    run = RunFolder(tmp_path)
+    run.start_attempt()
+    names = in_group(2, watched_apart, run)
+    assert [name.split("_")[1::2] for name in names] == [["rank0", "2.txt"], ["rank1", "2.txt"]]
+
+
+def watched_apart(run: RunFolder) -> str:
+    own = RunFolder(run.path / "other machine") if torch.distributed.get_rank() else run
+    with watching(own, minutes=1):
+        (file,) = own.path.glob("stuck_rank*.txt")
+    return file.name
 
 
 @pytest.mark.parametrize(("workers", "waited"), [(1, []), (2, [trial.SECONDS_UNTIL_A_LOSS_IS_KNOWN])])
