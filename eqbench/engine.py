@@ -63,9 +63,14 @@ def room_for_all(specs: Sequence[RunSpec]) -> int:
     """How many of these runs may be in progress at once on the connected cluster.
 
     Raises:
-        EnvironmentProblem: one of them does not fit at all, and the cluster does not grow.
+        EnvironmentProblem: one of them does not fit at all, and the cluster does not grow; or its head is too small.
     """
     nodes = cluster.node_resources()
+    if most_drivers(nodes) < 1:
+        raise EnvironmentProblem(
+            f"the head of the cluster has less than {DRIVER_MEMORY / 2**20:g} MiB of memory by Ray's count, which the "
+            "process of a run takes there; start it with `ray start --head --memory=BYTES`, or on a larger machine"
+        )
     if cluster.grows():
         more = most_at_once([spec.resources for spec in specs], nodes) + cluster.RUNS_WHILE_GROWING
         return int(min(more, len(specs), most_drivers(nodes)))

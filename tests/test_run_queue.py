@@ -10,7 +10,7 @@ import small_suites
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eqbench import cluster, run_queue
+from eqbench import cluster, engine, run_queue
 from eqbench.room import DRIVER_MEMORY, HEAD, Room, most_at_once
 from eqbench.run_folder import RunFolder
 from eqbench.run_queue import RunQueue
@@ -246,6 +246,13 @@ def test_a_shape_that_no_machine_can_hold_leaves_places_to_others(clock: Clock) 
     assert [line.partition(" are asked for")[0] for line in said] == [
         "40 runs wait for nodes: resources: 1 worker(s) of 64 CPU each"
     ]
+
+
+def test_a_head_without_memory_for_a_single_run_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    small = {"CPU": 8.0, HEAD: 1.0, "memory": DRIVER_MEMORY - 1.0}
+    monkeypatch.setattr(cluster, "node_resources", lambda: [small])
+    with pytest.raises(cluster.EnvironmentProblem, match="less than 256 MiB of memory by Ray's count"):
+        engine.room_for_all([])
 
 
 def test_runs_of_a_suite(clock: Clock, tmp_path: Path) -> None:
