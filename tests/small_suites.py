@@ -57,14 +57,16 @@ def until(condition: Callable[[], Any], what: str, patience: float = PATIENCE_SE
 
 def assert_equal_bit_for_bit(run: RunFolder, other: RunFolder) -> None:
     """Metrics, weights, optimizer, gradient statistics and records of two runs, times left out."""
-    assert outcome(run) == outcome(other)
-    assert records(run) == records(other)
+    assert_equal_trees(outcome(run), outcome(other), "outcome")
+    for ours, theirs in zip(records(run), records(other), strict=True):
+        assert_equal_trees(ours, theirs, f"record {ours[0]}")
     for part in ("gradients", "evaluation"):
-        ours, theirs = (sorted((folder.path / part).glob("*.parquet")) for folder in (run, other))
-        assert [file.name for file in ours] == [file.name for file in theirs] != []
-        assert all(pq.read_table(a).equals(pq.read_table(b)) for a, b in zip(ours, theirs, strict=True))
-    assert run.newest_checkpoint == other.newest_checkpoint == run.read_spec().budget.iterations
-    assert_equal_trees(*(last_state(folder) for folder in (run, other)))
+        files = [sorted((folder.path / part).glob("*.parquet")) for folder in (run, other)]
+        assert [file.name for file in files[0]] == [file.name for file in files[1]] != [], part
+        for a, b in zip(*files, strict=True):
+            assert pq.read_table(a).equals(pq.read_table(b)), f"{part}/{a.name}"
+    assert run.newest_checkpoint == other.newest_checkpoint == run.read_spec().budget.iterations, "newest checkpoint"
+    assert_equal_trees(*(last_state(folder) for folder in (run, other)), "state")
 
 
 def outcome(run: RunFolder) -> dict[str, Any]:
@@ -102,7 +104,7 @@ def assert_equal_trees(tree: Any, other: Any, path: str = "") -> None:
     elif isinstance(tree, torch.Tensor):
         assert torch.equal(tree, other), path
     else:
-        assert tree == other, path
+        assert tree == other, f"{path}: {tree!r} and {other!r}"
 
 
 def planned(folder: Path, **changes: Any) -> SuiteFolder:

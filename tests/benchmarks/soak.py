@@ -60,7 +60,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=MINUTES, help="of kills; the number of runs follows")
     parser.add_argument("--seed", type=int, default=0, help="of what is killed")
-    parser.add_argument("--keep", action="store_true", help="leave the folder, and say where it is")
+    parser.add_argument("--keep", action="store_true", help="leave the folder, as after a problem, and say where it is")
     options = parser.parse_args()
 
     from tests.benchmarks.__main__ import INHERITED
@@ -69,11 +69,12 @@ def main() -> None:
         os.environ.pop(name, None)
     folder = Path(tempfile.mkdtemp(prefix="eqs-", dir="/tmp"))
     conditions = describe_conditions()
+    problems = ["it was interrupted"]
     try:
         prepare(folder, runs=max(4, round(RUNS * options.minutes / MINUTES)))
         problems, table = soak(folder, options.minutes * 60, Random(options.seed))
     finally:
-        if options.keep:
+        if options.keep or problems:
             progress(f"kept: {folder}")
         else:
             shutil.rmtree(folder, ignore_errors=True)

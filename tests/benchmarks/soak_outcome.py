@@ -61,7 +61,7 @@ def differing(specs: Sequence[RunSpec], suite: SuiteFolder, undisturbed: Path) -
     for spec in specs:
         try:
             small_suites.assert_equal_bit_for_bit(suite.run(spec.run_id), RunFolder(undisturbed / spec.run_id))
-        except (AssertionError, OSError) as error:
+        except (AssertionError, ValueError, OSError) as error:
             reason = str(error).strip().splitlines()[:1]
             found.append(f"{spec.name} ({spec.run_id}): {type(error).__name__} {' '.join(reason)}")
     return found
