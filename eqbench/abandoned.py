@@ -12,6 +12,8 @@ import threading
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from eqbench.room import HEAD
+
 logger = logging.getLogger(__name__)
 
 ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
@@ -20,7 +22,6 @@ SECONDS_TO_ANSWER = 10
 SECONDS_BETWEEN_LOOKS = 30.0
 LOOKS = 3
 """A group of Ray Train found empty so many times in a row is nobody's: it puts workers into one within seconds."""
-HEAD = "node:__internal_head__"
 LIVING = ("DEPENDENCIES_UNREADY", "PENDING_CREATION", "RESTARTING", "ALIVE", "RESTARTING")
 """States of actors, asked for in this order: who goes on to another one meanwhile is found there."""
 HELPERS = ("PlacementGroupCleaner", "_AutoscalingCoordinatorActor")

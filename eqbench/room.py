@@ -10,6 +10,7 @@ from eqbench.run_spec import Resources
 DRIVER_MEMORY = 256 * 2**20
 """Bytes of the head that the process of a run takes, beside its workers."""
 HEAD = "node:__internal_head__"
+"""A resource that Ray gives to the head alone."""
 
 
 class Room:

@@ -132,7 +132,7 @@ class RunQueue(Searcher):
         return None
 
     def say_what_waits(self) -> None:
-        """Say, now and then, which runs the nodes cannot hold, or cannot have because another program does.
+        """Say, now and then, which runs the nodes cannot hold, and which have not begun although they could.
 
         Those that only wait for others of the same suite are none of these.
         """
@@ -150,22 +150,22 @@ class RunQueue(Searcher):
             return
         if problems and now - self._stands_still_since >= patience:
             number, smallest = sum(waiting[each] for each in problems), next(iter(problems))
-            self._say_of(number, "for nodes", problems[smallest])
+            self._said = now
+            self._say(f"{number} {'run waits' if number == 1 else 'runs wait'} for nodes: {problems[smallest]}")
         elif not room.waiting and (number := len(self._kept_waiting(now))):
             free, all_of_it = self._free(), {name: sum(node.get(name, 0) for node in nodes) for name in ("CPU", "GPU")}
             shown = ", ".join(f"{free.get(name, 0):g} of {total:g} {name}" for name, total in all_of_it.items())
-            self._say_of(
-                number, "for what others have on the cluster", f"{shown} are free; `ray status` there says more"
+            self._said = now
+            self._say(
+                f"{number} {'run has' if number == 1 else 'runs have'} not begun within "
+                f"{SECONDS_UNTIL_A_RUN_HAS_BEGUN / 60:g} min: {shown} of the cluster are free; "
+                "`ray status` there says more"
             )
 
     def _kept_waiting(self, now: float) -> list[_HandedOut]:
         """Runs that were handed out long ago and have not begun, although the nodes would have room for them."""
         long = [each for each in self._handed_out.values() if now - each.since >= SECONDS_UNTIL_A_RUN_HAS_BEGUN]
         return [each for each in long if each.run.attempts == each.attempts]
-
-    def _say_of(self, number: int, what: str, why: str) -> None:
-        self._said = time.monotonic()
-        self._say(f"{number} {'run waits' if number == 1 else 'runs wait'} {what}: {why}")
 
 
 def _why_not(resources: Resources, nodes: list[dict[str, float]]) -> str:

@@ -197,7 +197,7 @@ def test_a_run_that_does_not_begin_because_others_have_the_nodes_is_named(clock:
     assert said == []
     wait(runs, clock, 40)
     assert said == [
-        "1 run waits for what others have on the cluster: 0.5 of 4 CPU, 0 of 1 GPU are free; "
+        "1 run has not begun within 5 min: 0.5 of 4 CPU, 0 of 1 GPU of the cluster are free; "
         "`ray status` there says more"
     ]
     RunFolder(tmp_path / "a").start_attempt()

@@ -17,6 +17,7 @@ from eqbench.doctor import services
 from eqbench.doctor.cluster_findings import Node
 from eqbench.doctor.report import Check
 from eqbench.errors import EnvironmentProblem, InputError
+from eqbench.room import HEAD
 from eqbench.storage.place import public as public_place
 from eqbench.tracking.uri import resolve_uri, shown
 
@@ -195,5 +196,5 @@ def _on_each(calls: Mapping[Node, _Call]) -> dict[Node, Any]:
 
 
 def _name(node: Mapping[str, Any]) -> str:
-    head = " (head)" if "node:__internal_head__" in node["Resources"] else ""
+    head = " (head)" if HEAD in node["Resources"] else ""
     return f"{node['NodeManagerAddress']}{head}"

@@ -8,6 +8,7 @@ from typing import Any
 
 from eqbench.doctor.report import Check, Status
 from eqbench.doctor.services import allowing
+from eqbench.room import HEAD
 
 SAME_EVERYWHERE = (
     "run the same image on every node (clusters/Dockerfile), or on each: pip install -c constraints.txt -e ."
@@ -29,7 +30,7 @@ class Node:
 
     @property
     def is_head(self) -> bool:
-        return "node:__internal_head__" in self.resources
+        return HEAD in self.resources
 
 
 def machine(node: Node) -> Check:
